@@ -1,0 +1,1 @@
+//! Reads guest console text: kernel trouble and SysRq dumps, as kernel facts.

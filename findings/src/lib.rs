@@ -1,0 +1,1 @@
+//! Turns a verdict and its captures into named findings.

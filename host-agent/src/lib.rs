@@ -1,0 +1,1 @@
+//! Watches guests on a KVM/QEMU host and examines from outside those that hang.

@@ -1,0 +1,3 @@
+//! The `vmward` command.
+
+fn main() {}

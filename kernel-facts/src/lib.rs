@@ -1,0 +1,1 @@
+//! What can be known of a Linux kernel, whoever read it.

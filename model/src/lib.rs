@@ -1,0 +1,1 @@
+//! The shared vocabulary of vmward: identities, states, events, verdicts, findings, report manifests.

@@ -1,0 +1,1 @@
+//! Renders an incident for the terminal and as a stand-alone page.

@@ -1,0 +1,3 @@
+//! `cargo xtask`: the project's only script language.
+
+fn main() {}
