@@ -1,1 +1,22 @@
-//! What can be known of a Linux kernel, whoever read it.
+//! What can be known of a Linux kernel, whoever read it: tasks, stacks, CPUs, memory.
+//!
+//! The same types come out of a SysRq dump on a console and out of guest memory, so that captures,
+//! stack folding and wait analysis are written once. Plain data with serde and JSON Schema; no I/O.
+//!
+//! Start at [`Task`]; [`wait_kind`] says what a task waits for, [`fold_stacks`] groups equal stacks.
+
+mod cpu;
+mod fold;
+mod frame;
+mod memory;
+mod task;
+mod wait;
+mod wait_table;
+
+pub use cpu::CpuStack;
+pub use fold::{StackGroup, fold_stacks};
+pub use frame::Frame;
+pub use memory::{MemSummary, ZoneSummary};
+pub use task::{Task, TaskState};
+pub use wait::{WaitKind, is_scheduler_glue, symbol_stem, wait_kind, wait_of_stack};
+pub use wait_table::{FREEZE_CALLERS, WAIT_SYMBOLS, WaitSymbol};
