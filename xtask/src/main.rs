@@ -1,3 +1,54 @@
-//! `cargo xtask`: the project's only script language.
+//! `cargo xtask`: the project's only script language. One file a subcommand, one line here.
+#![expect(clippy::print_stdout, reason = "a command line tool prints its results")]
+#![expect(clippy::print_stderr, reason = "a command line tool says on stderr what it is doing")]
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod fixtures;
+mod generate;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+
+/// What a contributor runs.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "vmward's own chores: demo, test, bench, accuracy, fixtures, gen, tidy"
+)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Run what CI runs: formatting, lints, generated files, tests with real guests.
+    Test(test::Args),
+    /// Fetch the pinned guest kernels, or refresh their pins.
+    Fixtures(fixtures::Args),
+    /// Write the generated references; with --check only say which are stale.
+    Gen(generate::Args),
+    /// Check house rules that no other tool checks.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let outcome: Result<ExitCode> = match Cli::parse().chore {
+        Chore::Test(args) => test::run(&args),
+        Chore::Fixtures(args) => fixtures::run(&args),
+        Chore::Gen(args) => generate::run(&args),
+        Chore::Tidy => tidy::run(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(3)
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `cargo xtask tidy`: house rules that no other tool checks.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use crate::run::root;
+
+/// A file of code may not be longer: split it (CONTRIBUTING.md, "Size").
+const MOST_LINES: usize = 800;
+
+/// Runs every rule over every tracked file.
+pub fn run() -> Result<ExitCode> {
+    let listed = Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(root())
+        .output()
+        .context("while asking git for the files")?;
+    if !listed.status.success() {
+        bail!("git ls-files failed: {}", String::from_utf8_lossy(&listed.stderr));
+    }
+    let mut problems = Vec::new();
+    for name in String::from_utf8_lossy(&listed.stdout).split('\0').filter(|name| !name.is_empty()) {
+        let path = root().join(name);
+        let Ok(bytes) = std::fs::read(&path) else { continue };
+        let Ok(text) = String::from_utf8(bytes) else { continue };
+        check(Path::new(name), &text, &mut problems);
+    }
+    for problem in &problems {
+        eprintln!("{problem}");
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn check(name: &Path, text: &str, problems: &mut Vec<String>) {
+    let at = |line: usize| format!("{}:{}", name.display(), line + 1);
+    let extension = name.extension().and_then(|it| it.to_str()).unwrap_or_default();
+    let lines = text.lines().count();
+    if matches!(extension, "rs" | "js" | "css" | "html") && lines > MOST_LINES {
+        problems.push(format!("{}: {lines} lines, more than {MOST_LINES}: split it", name.display()));
+    }
+    if extension == "rs" && !text.starts_with("//!") && !text.starts_with("#![no_std]") {
+        problems.push(format!("{}: no //! header that says what the file is for", name.display()));
+    }
+    // Spelled in two parts so that this file does not find itself.
+    let ignored = concat!("#[", "ignore");
+    let home = root();
+    let home = home.parent().unwrap_or(&home).display().to_string() + "/";
+    let hosts = ["crates", "pypi", "npmjs", "deb.debian", "snapshot.debian"];
+    for (index, line) in text.lines().enumerate() {
+        if line.trim_end() != line && extension != "md" && extension != "log" {
+            problems.push(format!("{}: trailing blanks", at(index)));
+        }
+        if extension == "rs" && line.contains(ignored) {
+            problems.push(format!(
+                "{}: an ignored test; a test that needs something says how to get it",
+                at(index)
+            ));
+        }
+        if home.len() > 3 && line.contains(&home) {
+            problems.push(format!("{}: a path of this machine", at(index)));
+        }
+        for host in hosts {
+            for scheme in ["http", "https"] {
+                if line.contains(&format!("{scheme}://{host}.")) {
+                    problems.push(format!("{}: the address of a package registry", at(index)));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(name: &str, text: &str) -> Vec<String> {
+        let mut problems = Vec::new();
+        check(Path::new(name), text, &mut problems);
+        problems
+    }
+
+    #[test]
+    fn a_file_without_header_is_named() {
+        assert_eq!(found("a.rs", "fn a() {}\n").len(), 1);
+        assert!(found("a.rs", "//! A.\n\nfn a() {}\n").is_empty());
+    }
+
+    #[test]
+    fn an_ignored_test_is_named_with_its_line() {
+        let text = format!("//! A.\n{}\nfn a() {{}}\n", concat!("#[", "ignore]"));
+        assert!(found("a.rs", &text)[0].starts_with("a.rs:2:"));
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_named() {
+        let text = "//! A.\n".to_owned() + &"\n".repeat(MOST_LINES);
+        assert_eq!(found("a.rs", &text).len(), 1);
+    }
+}
