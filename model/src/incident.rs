@@ -39,6 +39,16 @@ pub enum IncidentInput {
     TroubleEnded,
 }
 
+impl IncidentInput {
+    /// Every input, for diagrams.
+    pub const ALL: [IncidentInput; 4] = [
+        IncidentInput::DiagnosisBegan,
+        IncidentInput::BundleWritten,
+        IncidentInput::DiagnosisLost,
+        IncidentInput::TroubleEnded,
+    ];
+}
+
 impl IncidentState {
     /// Every state, for diagrams.
     pub const ALL: [IncidentState; 4] =
