@@ -1,1 +1,3 @@
 //! Watches guests on a KVM/QEMU host and examines from outside those that hang.
+
+pub mod transport;

@@ -1,0 +1,7 @@
+//! Transports: the ways to reach a guest. Each owns its connection, has a deadline on every wait and
+//! says in types why it could not be used.
+
+pub mod holders;
+pub mod process;
+pub mod qmp;
+pub mod stamp;
