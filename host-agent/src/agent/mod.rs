@@ -1,0 +1,5 @@
+//! The agent: one actor a guest, its incidents, the event store, the control socket.
+
+pub mod clock;
+pub mod durable;
+pub mod events;
