@@ -1,5 +1,7 @@
 //! Watches guests on a KVM/QEMU host and examines from outside those that hang.
 
 pub mod agent;
+pub mod node;
+pub mod opener;
 pub mod transport;
 pub mod verdict;
