@@ -3,5 +3,6 @@
 pub mod agent;
 pub mod node;
 pub mod opener;
+pub mod probe;
 pub mod transport;
 pub mod verdict;

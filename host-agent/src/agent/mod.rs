@@ -3,3 +3,4 @@
 pub mod clock;
 pub mod durable;
 pub mod events;
+pub mod guest;
