@@ -4,5 +4,6 @@ pub mod agent;
 pub mod node;
 pub mod opener;
 pub mod probe;
+pub mod report;
 pub mod transport;
 pub mod verdict;

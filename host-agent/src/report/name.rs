@@ -1,0 +1,23 @@
+//! Names inside and beside a bundle: the only place that spells them.
+
+use vmward_model::{Digest, IncidentId};
+
+/// The manifest's file.
+pub(super) const MANIFEST: &str = "manifest.json";
+/// The folder of the artifacts.
+pub(super) const ARTIFACTS: &str = "artifacts";
+/// What a bundle that is being written begins with; nothing that begins so is ever a bundle.
+pub(super) const UNFINISHED: &str = ".unfinished-";
+/// How a packed bundle ends.
+pub(super) const PACKED: &str = ".tar.zst";
+
+/// Path of an artifact inside its bundle.
+pub(super) fn artifact(digest: &Digest) -> String {
+    format!("{ARTIFACTS}/{digest}")
+}
+
+/// Name of the `n`th report of an incident, counted from 1: an incident that goes on may be
+/// examined again.
+pub(super) fn bundle(incident: IncidentId, n: u32) -> String {
+    if n <= 1 { incident.to_string() } else { format!("{incident}.{n}") }
+}
