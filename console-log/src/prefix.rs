@@ -55,6 +55,19 @@ impl<'a> Line<'a> {
         line
     }
 
+    /// Hands over a line of the stream as one or more lines: a kernel that prints while a program has not
+    /// ended its line (a shell's prompt, most often), or while another record is cut, leaves its stamp in
+    /// the middle. Each part has the range of the whole.
+    pub(crate) fn each(text: &'a str, range: Range<u64>, mut each: impl FnMut(&Line<'a>)) {
+        let mut rest = text;
+        for _ in 0..MAX_PARTS {
+            let Some(at) = inner_stamp(rest) else { break };
+            each(&Self::parse(&rest[..at], range.clone()));
+            rest = &rest[at..];
+        }
+        each(&Self::parse(rest, range));
+    }
+
     fn take_level(&mut self) {
         let Some(rest) = self.text.strip_prefix('<') else { return };
         let Some((number, rest)) = rest.split_once('>') else { return };
@@ -95,6 +108,28 @@ impl<'a> Line<'a> {
     }
 }
 
+/// Parts of one line at most.
+const MAX_PARTS: usize = 8;
+
+/// Where a stamp stands in a line that is not its head. What only looks like one (a date's fraction, a
+/// stamp that syslog copied) must not split a line, so its seconds are padded as the kernel pads them, and
+/// what stands before is more than a prefix.
+fn inner_stamp(text: &str) -> Option<usize> {
+    let head = Line::parse(text, 0..0);
+    let skip = text.len() - head.text.len();
+    let mut from = skip;
+    while let Some(at) = text[from..].find('[').map(|it| from + it) {
+        let is_stamp = bracketed(&text[at..]).is_some_and(|(inner, rest)| {
+            inner.len() >= 12 && rest.starts_with([' ', '[']) && parse_stamp(inner).is_some()
+        });
+        if is_stamp && at > skip {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+    None
+}
+
 fn bracketed(text: &str) -> Option<(&str, &str)> {
     text.strip_prefix('[')?.split_once(']')
 }
@@ -129,7 +164,8 @@ fn after_bsd_date(text: &str) -> Option<&str> {
 
 fn after_iso_date(text: &str) -> Option<&str> {
     let (date, rest) = text.split_at_checked(19)?;
-    if !shape(date, "dddd-dd-ddTdd:dd:dd") && !shape(date, "dddd-dd-dd dd:dd:dd") {
+    let shapes = ["dddd-dd-ddTdd:dd:dd", "dddd-dd-dd dd:dd:dd", "dddd/dd/dd dd:dd:dd"];
+    if !shapes.iter().any(|it| shape(date, it)) {
         return None;
     }
     // Fraction and zone, up to the blank: at most ".123456789+00:00".
@@ -178,6 +214,23 @@ mod tests {
         let line = parse("Nov 21 02:08:17 vm app[12]: Kernel panic - not syncing: no");
         assert_eq!((line.text, line.source), ("Kernel panic - not syncing: no", Source::Program));
         assert_eq!(parse("2026-11-21 02:08:17 [   1.000000] hello").text, "hello");
+    }
+
+    #[test]
+    fn a_kernel_that_talks_into_a_prompt_is_heard() {
+        let texts = |text| {
+            let mut texts = Vec::new();
+            Line::each(text, 0..1, |it| texts.push((it.text.to_owned(), it.source)));
+            texts
+        };
+        let (kernel, user) = (Source::Kernel, Source::Unknown);
+        assert_eq!(texts("/ # [   16.305150] BUG: x"), [("/ # ".into(), user), ("BUG: x".into(), kernel)]);
+        assert_eq!(
+            texts("[   76.470085] cut[   76.471107][  T1] BUG: x"),
+            [("cut".into(), kernel), ("BUG: x".into(), kernel)]
+        );
+        assert_eq!(texts("<4>[   76.470085] whole [1.5]"), [("whole [1.5]".into(), kernel)]);
+        assert_eq!(texts("Nov 21 02:08:17 vm kernel: [   76.470085] x"), [("x".into(), kernel)]);
     }
 
     #[test]

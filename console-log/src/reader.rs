@@ -58,7 +58,7 @@ impl Reader {
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         let state = &mut self.state;
-        self.assembler.push(bytes, |raw| state.line(&Line::parse(&raw.text, raw.range), &mut events));
+        self.assembler.push(bytes, |raw| Line::each(&raw.text, raw.range, |it| state.line(it, &mut events)));
         events
     }
 

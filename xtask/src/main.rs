@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod accuracy;
 mod fixtures;
 mod generate;
 mod run;
@@ -31,6 +32,8 @@ enum Chore {
     Test(test::Args),
     /// Fetch the pinned guest kernels, or refresh their pins.
     Fixtures(fixtures::Args),
+    /// Score the console reader on labelled logs.
+    Accuracy(accuracy::Args),
     /// Write the generated references; with --check only say which are stale.
     Gen(generate::Args),
     /// Check house rules that no other tool checks.
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
     let outcome: Result<ExitCode> = match Cli::parse().chore {
         Chore::Test(args) => test::run(&args),
         Chore::Fixtures(args) => fixtures::run(&args),
+        Chore::Accuracy(args) => accuracy::run(&args),
         Chore::Gen(args) => generate::run(&args),
         Chore::Tidy => tidy::run(),
     };

@@ -103,8 +103,8 @@ impl SysrqText {
 pub fn parse(text: &[u8]) -> (SysrqText, Vec<Problem>) {
     let mut parser = Parser::default();
     let mut assembler = Assembler::default();
-    assembler.push(text, |raw| parser.line(&Line::parse(&raw.text, raw.range)));
-    assembler.push(b"\n", |raw| parser.line(&Line::parse(&raw.text, raw.range)));
+    assembler.push(text, |raw| Line::each(&raw.text, raw.range, |it| parser.line(it)));
+    assembler.push(b"\n", |raw| Line::each(&raw.text, raw.range, |it| parser.line(it)));
     (parser.text, parser.problems)
 }
 

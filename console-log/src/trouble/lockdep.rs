@@ -3,11 +3,13 @@
 //! * since v4.11 `WARNING: possible circular locking dependency detected`, before
 //!   `[ INFO: possible circular locking dependency detected ]`
 //! * `WARNING: suspicious RCU usage` (since v4.11), before `[ INFO: suspicious RCU usage. ]`
+//! * `[ BUG: bad unlock balance detected! ]`, `[ BUG: Invalid wait context ]`
+//! * lock debugging: `BUG: spinlock bad magic on CPU#0, swapper/0/1`
 //! * `INFO: trying to register non-static key.`
 
 use super::{Found, Rule, Severity, TroubleKind};
 
-pub(super) const RULE: Rule = Rule { needles: &["WARNING: ", "INFO: "], recognise };
+pub(super) const RULE: Rule = Rule { needles: &["WARNING: ", "INFO: ", "BUG: "], recognise };
 
 fn recognise(text: &str) -> Option<Found<'_>> {
     const REPORTS: &[&str] = &[
@@ -25,6 +27,8 @@ fn recognise(text: &str) -> Option<Found<'_>> {
         "trying to register non-static key",
         "suspicious RCU",
         "Invalid wait context",
+        "spinlock ",
+        "rwlock ",
     ];
     let bare = text.strip_prefix("[ ").and_then(|it| it.strip_suffix(" ]")).unwrap_or(text);
     let reason = bare
@@ -48,6 +52,8 @@ mod tests {
             ("[ INFO: possible circular locking dependency detected ]", Some(Lockdep)),
             ("WARNING: SOFTIRQ-safe -> SOFTIRQ-unsafe lock order detected", Some(Lockdep)),
             ("WARNING: suspicious RCU usage", Some(Lockdep)),
+            ("[ BUG: bad unlock balance detected! ]", Some(Lockdep)),
+            ("BUG: spinlock bad magic on CPU#0, swapper/0/1", Some(Lockdep)),
             ("INFO: lockdep is turned off.", None),
         ]);
     }

@@ -73,7 +73,8 @@ fn recognise(text: &str) -> Option<Found<'_>> {
 
 fn is_general_protection(text: &str) -> bool {
     // User space's: "traps: app[12] general protection fault ip:..." starts otherwise.
-    text.strip_prefix("general protection fault").is_some_and(|it| it.starts_with([':', ',', ' ']))
+    let bare = text.strip_prefix("segment-related ").unwrap_or(text);
+    bare.strip_prefix("general protection fault").is_some_and(|it| it.starts_with([':', ',', ' ']))
 }
 
 #[cfg(test)]
@@ -92,6 +93,7 @@ mod tests {
                 "Oops: general protection fault, probably for non-canonical address 0xdead: 0000 [#1] SMP",
                 Some(GeneralProtection),
             ),
+            ("segment-related general protection fault: beec [#2] SMP", Some(GeneralProtection)),
             ("invalid opcode: 0000 [#1] SMP", Some(Oops)),
             ("Oops: invalid opcode: 0000 [#1] SMP NOPTI", Some(Oops)),
             ("divide error: 0000 [#1] SMP KASAN", Some(Oops)),

@@ -3,6 +3,7 @@
 //! * up to v3.12 `WARNING: at fs/a.c:12 foo+0x1/0x2()`
 //! * since v3.13 `WARNING: CPU: 1 PID: 97 at fs/a.c:12 foo+0x1/0x2`
 //! * v6.19 and later `WARNING: fs/a.c:12 at foo+0x1/0x2, CPU#1: comm/97`
+//! * x86 unwinder: `WARNING: kernel stack regs at 0000000012345678 in comm:97 has bad 'bp' value 0000000012345678`
 //!
 //! Only these forms count: firmware, boot loaders and scripts print `WARNING:` all day.
 
@@ -19,6 +20,9 @@ fn recognise(text: &str) -> Option<Found<'_>> {
     }
     if let Some(place) = reason.strip_prefix("at ") {
         return has_place(place).then_some(found);
+    }
+    if reason.starts_with("kernel stack ") && reason.contains(" has bad ") {
+        return Some(found);
     }
     let (place, rest) = reason.split_once(" at ")?;
     let (_, cpu) = rest.rsplit_once(", CPU#")?;
@@ -44,6 +48,7 @@ mod tests {
             ("WARNING: at fs/a.c:12 foo+0x1/0x2()", Some(Warning)),
             ("WARNING: CPU: 1 PID: 97 at fs/a.c:12 foo+0x1/0x2", Some(Warning)),
             ("WARNING: fs/a.c:12 at foo+0x1/0x2, CPU#1: a/b c/97", Some(Warning)),
+            ("WARNING: kernel stack regs at (ptrval) in a:97 has bad 'bp' value (ptrval)", Some(Warning)),
             ("WARNING: CPU fan is slow", None),
             ("WARNING: at least one disk is old", None),
             ("WARNING: this is sparta", None),
