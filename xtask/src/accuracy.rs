@@ -128,7 +128,7 @@ mod tests {
         std::fs::create_dir(&titles)?;
         std::fs::write(
             titles.join("1.txt"),
-            "TITLE: kernel panic: x\nTYPE: DoS\n\n[    1.000000] Kernel panic - not syncing: x\n",
+            "TITLE: INFO: task hung in x\nTYPE: HANG\n\n[    1.000000] INFO: task a:1 blocked for more than 120 seconds.\n",
         )?;
         std::fs::write(titles.join("2.txt"), "TITLE: \n\nWARNING: RO_VPD is uninitialized\n")?;
         let mut misses = Vec::new();
