@@ -5,5 +5,7 @@ pub mod node;
 pub mod opener;
 pub mod probe;
 pub mod report;
+pub mod config;
+pub mod target;
 pub mod transport;
 pub mod verdict;
