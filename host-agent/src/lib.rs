@@ -1,11 +1,11 @@
 //! Watches guests on a KVM/QEMU host and examines from outside those that hang.
 
 pub mod agent;
+pub mod config;
 pub mod node;
 pub mod opener;
 pub mod probe;
 pub mod report;
-pub mod config;
 pub mod target;
 pub mod transport;
 pub mod verdict;
