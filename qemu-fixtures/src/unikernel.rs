@@ -45,7 +45,11 @@ pub enum Mode {
 }
 
 impl Mode {
-    fn word(self) -> &'static str {
+    /// Every mode.
+    pub const ALL: [Self; 5] = [Self::Idle, Self::Heartbeat, Self::Spin, Self::TripleFault, Self::Flood];
+
+    /// Its name on the unikernel's command line.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Idle => "idle",
             Self::Heartbeat => "heartbeat",

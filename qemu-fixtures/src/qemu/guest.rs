@@ -55,6 +55,7 @@ pub struct Guest {
     run: RunFolder,
     boots: u32,
     ready: bool,
+    twin: Option<Box<Guest>>,
 }
 
 #[derive(Debug)]
@@ -78,6 +79,7 @@ impl Builder {
             run,
             boots: 1,
             ready: false,
+            twin: None,
         };
         guest.connect_monitor()?;
         Ok(guest)
@@ -365,6 +367,27 @@ impl Guest {
         let builder = self.builder.clone().incoming(uri);
         self.process = launch(&builder, &mut self.run)?;
         self.connect_monitor()
+    }
+
+    /// Keeps the QEMU that this guest was migrated to.
+    pub fn keep_twin(&mut self, twin: Guest) {
+        self.twin = Some(Box::new(twin));
+    }
+
+    /// The QEMU that this guest was migrated to.
+    pub fn twin_guest(&mut self) -> Option<&mut Guest> {
+        self.twin.as_deref_mut()
+    }
+
+    /// Ends this QEMU, and keeps on as the one that it was migrated to. This guest's disks are still
+    /// served from its folder, which stays as long as the new one.
+    pub fn become_twin(&mut self) -> Result<()> {
+        let twin = self.twin.take();
+        let twin = *twin.ok_or_else(|| Error::Setup("the guest was not migrated".to_owned()))?;
+        self.kill()?;
+        let old = std::mem::replace(self, twin);
+        self.twin = Some(Box::new(old));
+        Ok(())
     }
 
     /// A description of the same guest on the same disks, for the other end of a migration.

@@ -1,0 +1,48 @@
+//! Builds the kernel module of the fault `abba` from `qemu-fixtures/abba/`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache::{Cache, sha256};
+use crate::kernels::Kernel;
+
+const SOURCES: [(&str, &str); 2] =
+    [("Makefile", include_str!("../abba/Makefile")), ("abba.c", include_str!("../abba/abba.c"))];
+
+/// The module for `kernel`, from the cache or built now against the kernel's pinned headers.
+///
+/// # Errors
+/// When there are no headers, or no compiler.
+pub fn module(cache: &Cache, kernel: &Kernel) -> Result<PathBuf> {
+    let all = SOURCES.map(|(_, text)| text).concat();
+    let key = format!("abba/{}-{}.ko", kernel.version, &sha256(all.as_bytes())[..16]);
+    cache.entry(&key, |path| {
+        let headers = cache.kernel_headers(&kernel.name)?;
+        let work = tempfile::tempdir()?;
+        for (name, text) in SOURCES {
+            fs::write(work.path().join(name), text)?;
+        }
+        let output = Command::new("make")
+            .arg("-C")
+            .arg(&headers)
+            .arg(format!("M={}", work.path().display()))
+            .arg("modules")
+            // A make above us must not hand its options down.
+            .env_remove("MAKEFLAGS")
+            .env_remove("MFLAGS")
+            .output()
+            .context("cannot run make: install the packages make and gcc")?;
+        if !output.status.success() {
+            bail!(
+                "cannot build abba.ko for {}:\n{}",
+                kernel.version,
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        fs::copy(work.path().join("abba.ko"), path).context("make built no abba.ko")?;
+        Ok(())
+    })
+}
