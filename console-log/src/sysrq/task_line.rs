@@ -33,10 +33,11 @@ fn parse_labelled(text: &str) -> Option<Task> {
     task.state = after.chars().next().and_then(TaskState::from_letter);
     // Only what stands right after the letter counts: a name can not reach it.
     task.running = after.get(1..).is_some_and(|it| it.trim_start().starts_with("running task"));
-    task.ppid = field(after, " ppid:").and_then(|it| it.parse().ok());
-    task.pid = field(after, " pid:").and_then(|it| it.parse().ok());
-    task.tgid = field(after, " tgid:").and_then(|it| it.parse().ok());
-    task.flags = field(after, " flags:").and_then(crate::frame::hex);
+    task.ppid = number(after, " ppid:");
+    task.pid = number(after, " pid:");
+    task.tgid = number(after, " tgid:");
+    // `0x%08lx`: a shorter one lost digits.
+    task.flags = field(after, " flags:").filter(|it| it.len() >= 10).and_then(crate::frame::hex);
     task.task_flags = field(after, " task_flags:").and_then(crate::frame::hex);
     task.torn = named.is_none()
         || task.state.is_none()
@@ -53,6 +54,14 @@ fn parse_labelled(text: &str) -> Option<Task> {
 fn field<'a>(text: &'a str, label: &str) -> Option<&'a str> {
     let at = text.rfind(label)?;
     text[at + label.len()..].split_ascii_whitespace().next()
+}
+
+/// The number after a label. The line's last word may have lost digits to a tear, so it does not count:
+/// in a whole line the flags come after every number.
+fn number(text: &str, label: &str) -> Option<u32> {
+    let at = text.rfind(label)?;
+    let (word, _) = text[at + label.len()..].trim_start().split_once(' ')?;
+    word.parse().ok()
 }
 
 fn last_columns(text: &str) -> &str {
@@ -97,7 +106,7 @@ mod tests {
         for text in [
             "task:d-state a:b)c   state:D stack:    0 pid:   12 ppid:     1 flags:0x00000002",
             "task:d-state a:b)c   state:D stack:0     pid:12    ppid:1      flags:0x00000002",
-            "task:d-state a:b)c   state:D stack:0     pid:12    tgid:12    ppid:1      flags:0x00000002",
+            "task:d-state a:b)c   state:D stack:0     pid:12    tgid:12    ppid:1      flags:0x00000001",
             "task:d-state a:b)c   state:D stack:0     pid:12    tgid:12    ppid:1      task_flags:0x400140 flags:0x00080002",
             "d-state a:b)c   D11664    12      1 0x00000000",
             "d-state a:b)c   D    0    12      1 0x00000000",
@@ -135,6 +144,8 @@ mod tests {
         let (pid, _, state, ppid, torn) =
             read("task:sleeper         state:S stack:0     pid:125   tg[   13.0");
         assert_eq!((pid, state, ppid, torn), (Some(125), Some('S'), None, true));
+        let (pid, ..) = read("task:sleeper         state:S stack:0     pid:12");
+        assert_eq!(pid, None);
     }
 
     #[test]

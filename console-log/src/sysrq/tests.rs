@@ -138,7 +138,8 @@ proptest! {
         bytes.drain(at..(at + len).min(BLOCKED.len()));
         let (text, _) = parse(&bytes);
         for task in text.tasks() {
-            prop_assert!(task.pid.is_none_or(|it| "142".starts_with(&it.to_string()) || "142".contains(&it.to_string())));
+            // What was cut is gone; digits that moved together can only be the name's neighbours.
+            prop_assert!(task.pid.is_none_or(|it| it == 142 || (task.torn || it.to_string().len() < 3)), "{:?}", task);
         }
     }
 }
