@@ -20,6 +20,8 @@ pub(crate) const COUNTERS: &str = "/run/app.json";
 const N_WORKERS: usize = 3;
 const BLOCK: usize = 4096;
 const N_BLOCKS: u64 = 64;
+/// Bytes of memory that each round takes and gives back.
+const MEMORY: usize = 1 << 20;
 /// Time between two labels, and what a worker rests between two writes.
 const LABEL_EVERY: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_millis(300);
@@ -85,8 +87,15 @@ fn preallocated(worker: usize) -> Result<File> {
     Ok(file)
 }
 
+/// A worker's round: new memory, a write, a sync. The memory is asked for anew each time, as programs
+/// do, so that a guest without any slows the application down.
 fn work(file: &File, writes: &AtomicU64) -> Result<()> {
     for round in 1_u64.. {
+        let mut memory = vec![0_u8; MEMORY];
+        for page in memory.chunks_mut(BLOCK) {
+            page[..8].copy_from_slice(&round.to_le_bytes());
+        }
+        std::hint::black_box(&mut memory);
         let mut block = [0; BLOCK];
         block[..8].copy_from_slice(&round.to_le_bytes());
         file.write_all_at(&block, round % N_BLOCKS * BLOCK as u64)?;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::mman::{MlockAllFlags, mlockall};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use serde_json::{Value, json};
 
 use crate::fault::{self, Start};
@@ -80,6 +81,8 @@ fn beat(port: &File, out: &Mutex<()>) {
         if send(port, out, &json!({ "beat": n }), Duration::ZERO).is_err() {
             kmsg::write(kmsg::ERROR, "control: cannot write to the port");
         }
+        // The faults' processes are our children; nobody else waits for them.
+        while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|it| it != WaitStatus::StillAlive) {}
         sleep(BEAT_EVERY);
     }
 }

@@ -48,7 +48,8 @@ pub(crate) fn run() -> Result<()> {
     mounts();
     let parameters = Parameters::read();
     note(fs::write("/proc/sys/kernel/sysrq", &parameters.sysrq).context("cannot set kernel.sysrq"));
-    note(fs::write("/proc/sys/kernel/printk_devkmsg", "on").context("cannot set printk_devkmsg"));
+    // The kernel insists on the line break (kernel/printk/printk.c, devkmsg_sysctl_set_loglvl).
+    note(fs::write("/proc/sys/kernel/printk_devkmsg", "on\n").context("cannot set printk_devkmsg"));
     load_modules();
     let data = parameters.app && data_disk();
     let install = Command::new("/bin/busybox").args(["--install", "-s", "/bin"]).status();

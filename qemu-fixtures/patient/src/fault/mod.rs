@@ -3,12 +3,36 @@
 //! A fault answers only when `/proc` shows it. One after which nobody can answer says so just before
 //! ([`Start::Armed`]), and the host sees the beats stop.
 
+mod busy_cpu;
+mod busy_disk;
+mod call_syscall;
+mod cgroup;
+mod fork_bomb;
+mod fs_freeze;
+mod fuse_self;
+mod fuse_wire;
+mod init_dies;
+mod lock_chain;
+mod oom_thrash;
 mod panic;
+mod reboot;
+mod rt_spin;
+mod shell_dead;
+mod userspace_stop;
+
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
 
+use crate::proc;
 use crate::role::Role;
+
+/// How long the guest's truth may take to show a fault.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A fault.
 pub(crate) struct Fault {
@@ -33,8 +57,24 @@ pub(crate) enum Start {
     Armed(Value, Action),
 }
 
-/// All faults, by name.
-pub(crate) const ALL: &[Fault] = &[panic::FAULT];
+/// All faults.
+pub(crate) const ALL: &[Fault] = &[
+    busy_cpu::FAULT,
+    busy_disk::FAULT,
+    call_syscall::FAULT,
+    fork_bomb::FAULT,
+    fs_freeze::FAULT,
+    fuse_self::FAULT,
+    init_dies::FAULT,
+    lock_chain::FAULT,
+    oom_thrash::FAULT,
+    panic::FAULT,
+    reboot::FAULT,
+    rt_spin::FAULT,
+    rt_spin::THROTTLED,
+    shell_dead::FAULT,
+    userspace_stop::FAULT,
+];
 
 fn find(name: &str) -> Result<&'static Fault> {
     ALL.iter().find(|it| it.name == name).context("no such fault")
@@ -48,4 +88,32 @@ pub(crate) fn start(name: &str, arguments: &[&str]) -> Result<Start> {
 /// Undoes the fault `name`.
 pub(crate) fn heal(name: &str) -> Result<Value> {
     find(name)?.heal.context("this fault cannot be undone")?()
+}
+
+/// Ends every process whose main thread is called `comm`, and waits until none is left.
+fn end_all(comm: &str) -> Result<Value> {
+    let mut n_ended = 0_usize;
+    for _ in 0..100 {
+        let left: Vec<_> = proc::tasks()
+            .into_iter()
+            .filter(|it| it.comm == comm && it.pid == it.tid && it.state != 'Z')
+            .collect();
+        if left.is_empty() {
+            return Ok(json!({ "ended": n_ended }));
+        }
+        n_ended = n_ended.max(left.len());
+        for task in left {
+            // One that ended between the look and the signal is what we want.
+            kill(Pid::from_raw(i32::try_from(task.pid)?), Signal::SIGKILL).ok();
+        }
+        sleep(Duration::from_millis(50));
+    }
+    anyhow::bail!("some {comm} did not end")
+}
+
+/// Sleeps for ever: what a process does that only has to be there.
+fn stay() -> ! {
+    loop {
+        sleep(Duration::from_secs(3600));
+    }
 }
