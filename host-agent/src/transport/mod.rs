@@ -5,5 +5,6 @@ pub mod console;
 pub mod holders;
 pub mod process;
 pub mod qmp;
+pub mod rsp;
 pub mod stamp;
 pub mod sysrq;

@@ -21,7 +21,7 @@ pub mod session;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use allowed::{
     Allowed, GdbSocketPath, HealthyPermit, HmpGdbServer, HmpRead, L2Permit, L3Permit, Pauses, Touches,

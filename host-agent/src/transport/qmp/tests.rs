@@ -236,9 +236,13 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn start(more: &[&str]) -> Self {
+        Self::start_as("qemu-system-x86_64", more)
+    }
+
+    pub(crate) fn start_as(program: &str, more: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let qmp = format!("unix:{},server=on,wait=off", dir.path().join("qmp").display());
-        let child = std::process::Command::new("qemu-system-x86_64")
+        let child = std::process::Command::new(program)
             .args(["-accel", "tcg", "-display", "none", "-nodefaults", "-m", "32"])
             .args(["-no-user-config", "-qmp", &qmp])
             .args(more)
@@ -247,7 +251,7 @@ impl Machine {
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()
-            .expect("qemu-system-x86_64 is needed for this test");
+            .expect("QEMU is needed for this test");
         let machine = Self { child, dir };
         for _ in 0..500 {
             if machine.qmp().exists() {
