@@ -1,17 +1,25 @@
 //! What people write: `vmward.toml`, scenarios and diagnoses. Errors point at file, line and column.
 
+mod check;
 mod diagnosis;
+mod error;
 mod file;
 mod guest;
+mod load;
 mod scenario;
+mod schema;
+mod source;
 mod text;
 mod units;
 
 pub use diagnosis::{CaptureSpec, Diagnosis};
+pub use error::{ConfigErrors, Problem};
 pub use file::{Config, Discovery, StateConfig};
 pub use guest::{
     ConsoleEntry, ConsoleKind, GuestDefaults, GuestEntry, GuestPolicy, L3, PolicyEntry, QmpEntry, QmpPolicy,
 };
+pub use load::{DEFAULT_PATH, Loaded, load};
 pub use scenario::{ConsoleCommand, ConsoleLabel, KernelTrouble, ProbeSpec, QmpStatus, Scenario, Wake};
+pub use schema::schemas;
 pub use text::{FailRule, Glob, Pattern, SysrqKeys};
 pub use units::{BadUnit, ByteSize, HumanDuration};

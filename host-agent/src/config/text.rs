@@ -4,13 +4,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::verdict::Rule;
 
-/// A regular expression over console bytes (the `regex` crate: linear in its input).
+/// A regular expression over a line of console text (the `regex` crate: linear in its input).
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String", extend("format" = "regex"))]
