@@ -4,3 +4,7 @@ pub mod clock;
 pub mod durable;
 pub mod events;
 pub mod guest;
+pub mod incident;
+pub mod live;
+pub mod rounds;
+pub mod scribe;

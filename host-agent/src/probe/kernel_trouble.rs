@@ -20,8 +20,20 @@ pub(super) struct KernelTrouble;
 
 /// A kernel that went on after an oops counts as in trouble for so long after the last report.
 const HOLD: Duration = Duration::from_secs(60);
-/// Kinds that count where the scenario names none, as `vmward_console_log` calls them.
-const DEFAULT: &[&str] = &["panic", "init-died", "oops", "bug", "double-fault"];
+/// Kinds that count where the scenario names none, as `vmward_console_log` calls them: panic, oops
+/// and BUG in their several forms.
+const DEFAULT: &[&str] = &[
+    "panic",
+    "init-died",
+    "no-root",
+    "null-deref",
+    "page-fault",
+    "general-protection",
+    "double-fault",
+    "stack-overflow",
+    "oops",
+    "bug",
+];
 
 impl Probe for KernelTrouble {
     fn name(&self) -> &'static str {

@@ -115,6 +115,26 @@ impl Watch {
         }
     }
 
+    /// Takes a failure that needs no second round: the host or the kernel says it with certainty.
+    pub fn certain(&mut self, round: Round) -> Change {
+        if !matches!(round.answer, Answer::Fail(_)) || self.standing == Standing::Failed {
+            return self.observe(round);
+        }
+        while self.window.len() >= self.rule.of() as usize {
+            self.window.pop_front();
+        }
+        let failure = Failure {
+            first: round.at,
+            class: round.class,
+            confidence: round.confidence,
+            evidence: Vec::new(),
+        };
+        self.window.push_back(round);
+        self.standing = Standing::Failed;
+        self.passes = 0;
+        Change::Failed(Failure { evidence: self.evidence(), ..failure })
+    }
+
     /// What came before is no longer held against the guest: it was paused, migrated or reset.
     /// A scenario that has failed stays failed until it passes.
     pub fn excuse(&mut self) {

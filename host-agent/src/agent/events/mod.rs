@@ -84,9 +84,10 @@ impl Events {
         Ok(Events { queue: Arc::new(Closing(queue)), live })
     }
 
-    /// Emits an event. Never blocks and never fails; see the module's words on a full queue.
-    pub fn emit(&self, severity: Severity, about: Option<&About>, kind: EventKind) {
-        let event = Event {
+    /// Emits an event and gives it as it was numbered. Never blocks and never fails; see the
+    /// module's words on a full queue.
+    pub fn emit(&self, severity: Severity, about: Option<&About>, kind: EventKind) -> Event {
+        let mut event = Event {
             format: FORMAT,
             seq: 0,
             at: clock::now(),
@@ -96,7 +97,8 @@ impl Events {
             incarnation: about.and_then(|it| it.incarnation),
             kind,
         };
-        self.queue.0.put(event);
+        event.seq = self.queue.0.put(event.clone());
+        event
     }
 
     /// Waits until everything emitted so far is on disk, at most `deadline`. Gives whether it is.

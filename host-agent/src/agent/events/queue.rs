@@ -39,23 +39,25 @@ impl Queue {
         Queue { inner: Mutex::new(inner), wake: Condvar::new(), written }
     }
 
-    /// Numbers the event and queues it; drops the least severe (the oldest of those) when full.
-    pub(super) fn put(&self, mut event: Event) {
+    /// Numbers the event, queues it and gives the number; drops the least severe (the oldest of those) when full.
+    pub(super) fn put(&self, mut event: Event) -> u64 {
         let mut inner = self.lock();
+        let seq = inner.next;
         if inner.closed {
-            return;
+            return seq;
         }
-        event.seq = inner.next;
+        event.seq = seq;
         inner.next = inner.next.saturating_add(1);
         if inner.waiting.len() >= CAPACITY {
             let least = inner.waiting.iter().enumerate().min_by_key(|(at, it)| (it.severity, *at));
             match least.map(|(at, it)| (at, it.severity)) {
                 Some((at, severity)) if severity <= event.severity => drop(inner.waiting.remove(at)),
-                _ => return,
+                _ => return seq,
             }
         }
         inner.waiting.push_back(event);
         self.wake.notify_one();
+        seq
     }
 
     /// Blocks until there is something to write; none when the queue is closed and empty.
