@@ -1,8 +1,14 @@
 //! Turns a verdict and its captures into named findings.
 //!
-//! The engine is pure: the same [`Case`] gives the same conclusion on the host, on the controller
-//! and from a bundle file.
+//! The engine is pure: the same [`Case`] gives the same [`Conclusion`] on the host, on the
+//! controller and from a bundle file. [`conclude`] puts every rule of [`rule::RULES`] to the case; the
+//! words about findings come from a [`catalogue::Catalogue`].
 
 mod case;
+pub mod catalogue;
+mod engine;
+pub mod rule;
+mod sign;
 
 pub use case::{CASE_KIND, Case, KernelSeen, SysrqSeen};
+pub use engine::{Conclusion, Undecided, conclude};

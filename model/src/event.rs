@@ -38,8 +38,8 @@ pub struct Event {
     /// The guest it is about; absent for the agent's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest: Option<GuestId>,
-    /// The guest's name at that time, for readers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The guest's name at that time, for readers. `name` alone is QEMU's name of an event.
+    #[serde(default, rename = "guest_name", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Which life of the guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]

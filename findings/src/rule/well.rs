@@ -1,0 +1,60 @@
+//! `well`: nothing is wrong any more.
+//!
+//! What: everything that is watched passed when it was last asked.
+//! Why: trouble may end while it is examined; the chart should not claim otherwise.
+//! Evidence: the last answer of each scenario; labels in time; the shell.
+//! False alarms: what is not watched may still be broken: hence at most likely.
+//! Next steps: the event history tells what happened meanwhile.
+
+use std::collections::BTreeMap;
+
+use vmward_model::{Answer, Class, Confidence, GuestState};
+
+use super::{Checked, Draft, Rule};
+use crate::Case;
+use crate::sign::console::{self, Labels};
+use crate::sign::disk;
+
+pub(super) struct Well;
+
+impl Rule for Well {
+    fn name(&self) -> &'static str {
+        "well"
+    }
+
+    fn class(&self) -> Class {
+        Class::Well
+    }
+
+    fn check(&self, case: &Case) -> Checked {
+        if case.guest_state != GuestState::Running {
+            return Checked::No;
+        }
+        let mut last = BTreeMap::new();
+        for it in &case.probes {
+            last.insert((&it.scenario, &it.probe), &it.answer);
+        }
+        let asked = last.values().filter(|it| !matches!(it, Answer::Unknown(_))).count();
+        let labels = console::labels(case);
+        let shell = console::shell(case);
+        if last.values().any(|it| matches!(it, Answer::Fail(_)))
+            || labels.is_some_and(|it| it != Labels::Going)
+            || shell == Some(false)
+            || disk::owing(case).is_some_and(|it| !it.is_empty())
+        {
+            return Checked::No;
+        }
+        if asked == 0 || (labels.is_none() && shell.is_none()) {
+            return Checked::Unknown("nothing that is watched showed life".to_owned());
+        }
+        let mut draft = Draft::new(Confidence::Likely)
+            .because("probe", format!("{asked} probes passed when they were last asked"));
+        if labels.is_some() {
+            draft = draft.because("console:labels", "labels come in time");
+        }
+        if shell.is_some() {
+            draft = draft.because("probe:shell", "the shell answers");
+        }
+        Checked::Yes(draft)
+    }
+}

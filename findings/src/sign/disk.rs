@@ -1,0 +1,67 @@
+//! What virtqueues and block counters say of the disks.
+
+use vmward_model::observed::{BlockSample, Virtqueue};
+
+use crate::Case;
+
+/// Shortest time over which a queue that stands still counts as stuck, in milliseconds.
+const STUCK_MS: u64 = 500;
+
+/// A queue of a disk that holds requests and completes none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owing {
+    pub path: String,
+    pub device: String,
+    pub queue: u32,
+    /// Requests that the host took and did not complete, at the last look.
+    pub inuse: u32,
+    /// How long it was watched, in milliseconds.
+    pub watched_ms: u64,
+}
+
+fn is_disk(queue: &Virtqueue) -> bool {
+    queue.device.contains("blk") || queue.device.contains("scsi")
+}
+
+/// Disk queues that stand still with requests in them. `None` where queues were not sampled twice
+/// over long enough.
+pub(crate) fn owing(case: &Case) -> Option<Vec<Owing>> {
+    let samples = case.observed.queues.as_ref()?;
+    let (first, last) = (samples.first()?, samples.last()?);
+    let watched_ms = last.at_ms.saturating_sub(first.at_ms);
+    if watched_ms < STUCK_MS {
+        return None;
+    }
+    // Where QEMU does not tell the used index, the block counters must stand still as well.
+    let blocks_still = ops_per_second(case) == Some(0.0);
+    let stuck = |queue: &&Virtqueue| {
+        let mut history = samples.iter().filter_map(|it| {
+            it.queues.iter().find(|other| other.path == queue.path && other.queue == queue.queue)
+        });
+        history.all(|it| it.inuse > 0 && it.used_idx == queue.used_idx)
+            && (queue.used_idx.is_some() || blocks_still)
+    };
+    let owing = |it: &Virtqueue| Owing {
+        path: it.path.clone(),
+        device: it.device.clone(),
+        queue: it.queue,
+        inuse: it.inuse,
+        watched_ms,
+    };
+    Some(last.queues.iter().filter(|it| is_disk(it)).filter(stuck).map(owing).collect())
+}
+
+/// Whether no disk queue holds a request at the last look; `None` where queues were not read.
+pub(crate) fn nothing_in_flight(case: &Case) -> Option<bool> {
+    let last = case.observed.queues.as_ref()?.last()?;
+    Some(last.queues.iter().filter(|it| is_disk(it)).all(|it| it.inuse == 0))
+}
+
+/// Completed operations of all disks in each second of the diagnosis.
+pub(crate) fn ops_per_second(case: &Case) -> Option<f64> {
+    let samples = case.observed.blocks.as_ref()?;
+    let (first, last) = (samples.first()?, samples.last()?);
+    let window_ms = last.at_ms.checked_sub(first.at_ms).filter(|it| *it > 0)?;
+    let sum = |it: &BlockSample| it.devices.iter().fold(0u64, |sum, it| sum.saturating_add(it.ops()));
+    Some(sum(last).saturating_sub(sum(first)) as f64 * 1000.0 / window_ms as f64)
+}
