@@ -76,13 +76,18 @@ pub(crate) fn boot_mark(line: &Line<'_>) -> Option<BootMark> {
     if line.source == Source::Program {
         return None;
     }
-    match prompt_kind(text) {
-        Some(PromptKind::Firmware) => Some(BootMark::Firmware),
-        Some(PromptKind::Bootloader) => Some(BootMark::Bootloader),
-        Some(PromptKind::Login) => Some(BootMark::Login),
-        _ if text.starts_with("U-Boot ") || text.starts_with("GRUB loading") => Some(BootMark::Bootloader),
-        _ if text.starts_with("UEFI firmware") => Some(BootMark::Firmware),
-        _ => None,
+    // Only banners change the phase: applications print words of menus.
+    const FIRMWARE: &[&str] =
+        &["SeaBIOS (version ", "UEFI firmware (version ", "BdsDxe: ", "iPXE ", "UEFI Interactive Shell"];
+    const BOOTLOADER: &[&str] =
+        &["GNU GRUB  version ", "GRUB loading", "Welcome to GRUB!", "U-Boot ", "SYSLINUX ", "ISOLINUX "];
+    let starts = |banners: &[&str]| banners.iter().any(|it| text.trim_start().starts_with(it));
+    if starts(FIRMWARE) {
+        Some(BootMark::Firmware)
+    } else if starts(BOOTLOADER) || text.contains("Hit any key to stop autoboot") {
+        Some(BootMark::Bootloader)
+    } else {
+        (prompt_kind(text) == Some(PromptKind::Login)).then_some(BootMark::Login)
     }
 }
 

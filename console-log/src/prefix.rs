@@ -119,7 +119,7 @@ fn inner_stamp(text: &str) -> Option<usize> {
     let skip = text.len() - head.text.len();
     let mut from = skip;
     while let Some(at) = text[from..].find('[').map(|it| from + it) {
-        let is_stamp = bracketed(&text[at..]).is_some_and(|(inner, rest)| {
+        let is_stamp = near_bracketed(&text[at..]).is_some_and(|(inner, rest)| {
             inner.len() >= 12 && rest.starts_with([' ', '[']) && parse_stamp(inner).is_some()
         });
         if is_stamp && at > skip {
@@ -129,6 +129,15 @@ fn inner_stamp(text: &str) -> Option<usize> {
     }
     None
 }
+
+/// [`bracketed`], looking no further than a stamp is long: a line of nothing but `[` costs no more than another.
+fn near_bracketed(text: &str) -> Option<(&str, &str)> {
+    let end = text.bytes().take(MAX_STAMP).position(|it| it == b']')?;
+    Some((&text[1..end], &text[end + 1..]))
+}
+
+/// Bytes of a stamp at most: 2^64 seconds with microseconds and brackets.
+const MAX_STAMP: usize = 29;
 
 fn bracketed(text: &str) -> Option<(&str, &str)> {
     text.strip_prefix('[')?.split_once(']')

@@ -45,6 +45,8 @@ pub fn prompt_kind(line: &str) -> Option<PromptKind> {
 }
 
 enum Shape {
+    /// The line is exactly this.
+    Is(&'static str),
     /// The line is this, or it and what was typed after it.
     Starts(&'static str),
     Ends(&'static str),
@@ -54,6 +56,7 @@ enum Shape {
 impl Shape {
     fn matches(&self, lower: &str) -> bool {
         match self {
+            Self::Is(it) => lower == *it,
             Self::Starts(it) => lower.starts_with(it),
             Self::Ends(it) => lower.ends_with(it),
             Self::Contains(it) => lower.contains(it),
@@ -99,7 +102,8 @@ const RULES: &[(Shape, PromptKind)] = &[
     (Contains("to stop autoboot"), Bootloader),
     (Contains("autoboot in "), Bootloader),
     (Starts("u-boot>"), Bootloader),
-    (Starts("=>"), Bootloader),
+    (Is("u-boot #"), Bootloader),
+    (Is("=>"), Bootloader),
     (Starts("boot:"), Bootloader),
     (Starts("lilo"), Bootloader),
     (Contains("automatic boot in"), Bootloader),

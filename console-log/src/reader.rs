@@ -26,7 +26,7 @@ pub struct Reader {
 }
 
 /// Stamped lines after which a line without a stamp is not taken for the kernel's.
-const STAMPS_TO_TRUST: u32 = 20;
+const STAMPS_TO_TRUST: u32 = 3;
 /// Lines within which a report counts as a consequence of the one before.
 const CHAIN_LINES: u64 = 200;
 
@@ -135,6 +135,7 @@ impl State {
 
     fn trouble(&mut self, line: &Line<'_>, events: &mut Vec<Event>) {
         let found = if self.may_be_kernel(line) { recognise(line.text) } else { None };
+        let found = found.filter(|it| !it.weak || line.source == Source::Kernel);
         if let Some(mut block) = self.block.take() {
             let swallowed = found.as_ref().is_some_and(|it| block.swallows(it));
             if found.is_none() || swallowed {

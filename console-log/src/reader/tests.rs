@@ -129,6 +129,8 @@ fn user_text_is_not_trouble_once_the_kernel_stamps_its_lines() {
     console += "Kernel panic - not syncing: says the application\nBUG: in my script\n";
     assert_eq!(troubles(console.as_bytes()), []);
     assert_eq!(troubles(b"Kernel panic - not syncing: no stamps at all\n").len(), 1);
+    assert_eq!(troubles(b"BUG: says a quiet guest's application\n"), []);
+    assert_eq!(troubles(b"BUG: scheduling while atomic: swapper/0/0/0x00000100\n").len(), 1);
 }
 
 #[test]

@@ -7,13 +7,18 @@ use vmward_kernel_facts::Task;
 pub(super) struct Runqueue {
     inside: bool,
     cpu: Option<u32>,
+    /// CPUs whose task was looked up; each costs a walk over all tasks.
+    n_lookups: u32,
 }
+
+/// CPUs looked up of one list: a text that names the same one over and over must not cost without end.
+const MAX_LOOKUPS: u32 = 4_096;
 
 impl Runqueue {
     /// Reads a line; returns whether it was of this part. Marks the task of a CPU's `.curr->pid`.
     pub(super) fn read(&mut self, text: &str, tasks: &mut [Task]) -> bool {
         if text.starts_with("Sched Debug Version: ") {
-            *self = Self { inside: true, cpu: None };
+            *self = Self { inside: true, ..Self::default() };
             return true;
         }
         if !self.inside {
@@ -28,8 +33,10 @@ impl Runqueue {
             return true;
         }
         if let Some(pid) = text.trim().strip_prefix(".curr->pid").and_then(|it| it.trim().strip_prefix(':')) {
+            self.n_lookups += 1;
             // Pid 0 is the idle task, which is in no list.
             if let (Ok(pid @ 1..), Some(_)) = (pid.trim().parse::<u32>(), self.cpu)
+                && self.n_lookups <= MAX_LOOKUPS
                 && let Some(task) = tasks.iter_mut().find(|it| it.pid == Some(pid))
             {
                 task.on_cpu = self.cpu;

@@ -15,7 +15,8 @@ fn recognise(text: &str) -> Option<Found<'_>> {
         return Some(Found::block(TroubleKind::Bug, Severity::Critical, place));
     }
     if let Some(reason) = text.strip_prefix("BUG: ") {
-        return Some(Found::block(TroubleKind::Bug, Severity::Error, reason));
+        let weak = !KNOWN.iter().any(|it| reason.starts_with(it));
+        return Some(Found { weak, ..Found::block(TroubleKind::Bug, Severity::Error, reason) });
     }
     if text.starts_with("VFS: Close: file count is 0")
         || text.starts_with("VFS: Busy inodes after unmount of ")
@@ -27,6 +28,25 @@ fn recognise(text: &str) -> Option<Found<'_>> {
     let is_slab = reason.contains(" (Not tainted): ") || reason.contains(" (Tainted: ");
     is_slab.then(|| Found::block(TroubleKind::Bug, Severity::Error, reason))
 }
+
+/// How kernels go on after `BUG: `. Programs print that word too: without a kernel's stamp only these count.
+const KNOWN: &[&str] = &[
+    "Bad page ",
+    "Bad rss-counter state ",
+    "Dentry ",
+    "MAX_",
+    "atomic ",
+    "bad usercopy",
+    "corrupted list",
+    "looking up invalid subclass",
+    "memory leak",
+    "non-zero pgtables_bytes ",
+    "recent printk recursion",
+    "scheduling while atomic",
+    "sleeping function called from invalid context",
+    "using __this_cpu_",
+    "using smp_processor_id() in preemptible",
+];
 
 #[cfg(test)]
 mod tests {

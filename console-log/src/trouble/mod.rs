@@ -137,12 +137,14 @@ pub(crate) struct Found<'a> {
     pub secondary: bool,
     /// More lines follow.
     pub block: bool,
+    /// Others print such lines too: only a line that is surely the kernel's counts.
+    pub weak: bool,
 }
 
 impl<'a> Found<'a> {
     /// Trouble with a report of several lines.
     fn block(kind: TroubleKind, severity: Severity, reason: &'a str) -> Self {
-        Self { kind, severity, reason, task: None, cpu: None, secondary: false, block: true }
+        Self { kind, severity, reason, task: None, cpu: None, secondary: false, block: true, weak: false }
     }
 
     /// Trouble that is one line.

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use vmward_console_log::TroubleKind::{self, *};
 use vmward_console_log::sysrq::{SysrqKey, parse};
-use vmward_kernel_facts::Task;
+use vmward_kernel_facts::{Task, TaskState};
 
 use super::{Figure, troubles};
 
@@ -21,7 +21,7 @@ struct Truth {
 
 pub(super) fn score(folder: &Path, misses: &mut Vec<String>) -> Result<Vec<Figure>> {
     let labels = fs::read_to_string(folder.join("LABELS.tsv")).context("cannot read LABELS.tsv")?;
-    let (mut n_tasks, mut named, mut in_state, mut with_parent) = (0, 0, 0, 0);
+    let (mut n_tasks, mut named, mut in_state, mut with_parent, mut wrong_state) = (0, 0, 0, 0, 0);
     let (mut n_logs, mut right_class, mut false_events) = (0, 0, 0);
     for row in labels.lines() {
         let columns: Vec<_> = row.split('\t').collect();
@@ -38,6 +38,9 @@ pub(super) fn score(folder: &Path, misses: &mut Vec<String>) -> Result<Vec<Figur
             if !state_ok {
                 misses.push(format!("{name}: {truth:?} is in state {:?}", task.state));
             }
+            // One that is running on either side ran between the list and the dump.
+            let ran = truth.state == 'R' || task.state == Some(TaskState::R);
+            wrong_state += usize::from(!state_ok && !ran);
             in_state += usize::from(state_ok);
             with_parent += usize::from(task.ppid == Some(truth.ppid));
         }
@@ -58,6 +61,7 @@ pub(super) fn score(folder: &Path, misses: &mut Vec<String>) -> Result<Vec<Figur
     Ok(vec![
         Figure::share("sysrq: tasks found, pid and name equal", named, n_tasks, 100.0),
         Figure::share("sysrq: of these, state equal", in_state, named, 97.0),
+        Figure::mistakes("sysrq: state differs though it did not run in between", wrong_state, 0),
         Figure::share("sysrq: of these, parent equal", with_parent, named, 100.0),
         Figure::share("sysrq: class of the scenario found", right_class, n_logs, 100.0),
         Figure::mistakes("sysrq: trouble found where there is none", false_events, 0),
