@@ -18,7 +18,7 @@ use crate::{proc, sys};
 /// Enough competitors for memory that the application gets but a small share.
 const N_THREADS: usize = 16;
 /// Filling the memory of a guest and a throttled disk's queue takes its time.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Pages written to swap, and read back, before the fault counts as there. Small, because soon
 /// afterwards this process too waits for memory when it asks.
 const ENOUGH_OUT: u64 = 256;
@@ -42,7 +42,7 @@ fn start(arguments: &[&str]) -> Result<Start> {
     let (available, swap) = (kib("MemAvailable"), kib("SwapFree"));
     // Well past what is free, well below where an out-of-memory kill would come.
     let hog = available + swap / 2;
-    spawn("memory-hog", &[&(hog / 1024).to_string()])?;
+    spawn("memory-hog", &[&(hog / 1024).to_string(), &(available / 1024).to_string()])?;
 
     let asked = Instant::now();
     loop {
@@ -108,29 +108,42 @@ fn make_swap(disk: &str) -> Result<()> {
     file.sync_all().context("cannot write the swap header")
 }
 
-/// Touches pages in no order, so that what was thrown out is soon wanted back.
+/// Fills the memory there is in one go, then touches pages in no order, so that what was thrown out is
+/// soon wanted back.
 fn hog(arguments: &[String]) -> Result<()> {
-    let mib: usize = arguments.first().context("no size")?.parse()?;
+    let [all, at_first] = arguments else { bail!("two sizes expected") };
+    let (all, at_first): (usize, usize) = (all.parse()?, at_first.parse()?);
     let page_size = sys::page_size();
+    let part = (all << 20) / N_THREADS;
+    let mut parts = vec![Vec::new(); N_THREADS];
+    let mut left = at_first << 20;
+    for memory in &mut parts {
+        *memory = vec![0_u8; part];
+        for page in memory.chunks_mut(page_size).take(left / page_size) {
+            page[0] = 1;
+        }
+        left = left.saturating_sub(part);
+    }
     thread::scope(|scope| {
-        for seed in 1..=N_THREADS as u64 {
-            scope.spawn(move || {
-                let mut memory = vec![0_u8; (mib << 20) / N_THREADS];
-                let n_pages = (memory.len() / page_size) as u64;
-                // Marsaglia's xorshift64: no state but one word.
-                let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                while n_pages > 0 {
-                    random ^= random << 13;
-                    random ^= random >> 7;
-                    random ^= random << 17;
-                    let at = (random % n_pages) as usize * page_size;
-                    memory[at] = memory[at].wrapping_add(1);
-                    std::hint::black_box(&mut memory);
-                }
-            });
+        for (seed, memory) in (1_u64..).zip(&mut parts) {
+            scope.spawn(move || touch(memory, page_size, seed));
         }
     });
     Ok(())
+}
+
+fn touch(memory: &mut [u8], page_size: usize, seed: u64) {
+    let n_pages = ((memory.len() / page_size) as u64).max(1);
+    // Marsaglia's xorshift64: no state but one word.
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    loop {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let at = (random % n_pages) as usize * page_size;
+        memory[at] = memory[at].wrapping_add(1);
+        std::hint::black_box(&mut *memory);
+    }
 }
 
 fn heal() -> Result<Value> {
