@@ -77,6 +77,67 @@ pub enum TroubleKind {
 }
 
 impl TroubleKind {
+    /// Every kind.
+    pub const ALL: [Self; 23] = [
+        Self::Panic,
+        Self::InitDied,
+        Self::NoRoot,
+        Self::RootWait,
+        Self::NullDeref,
+        Self::PageFault,
+        Self::GeneralProtection,
+        Self::DoubleFault,
+        Self::StackOverflow,
+        Self::Oops,
+        Self::Bug,
+        Self::Warning,
+        Self::Sanitizer,
+        Self::Lockdep,
+        Self::SoftLockup,
+        Self::HardLockup,
+        Self::RcuStall,
+        Self::WorkqueueLockup,
+        Self::HungTask,
+        Self::OomKill,
+        Self::PidsLimit,
+        Self::IoError,
+        Self::UnknownNmi,
+    ];
+
+    /// Its name in scenario files and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::InitDied => "init-died",
+            Self::NoRoot => "no-root",
+            Self::RootWait => "root-wait",
+            Self::NullDeref => "null-deref",
+            Self::PageFault => "page-fault",
+            Self::GeneralProtection => "general-protection",
+            Self::DoubleFault => "double-fault",
+            Self::StackOverflow => "stack-overflow",
+            Self::Oops => "oops",
+            Self::Bug => "bug",
+            Self::Warning => "warning",
+            Self::Sanitizer => "sanitizer",
+            Self::Lockdep => "lockdep",
+            Self::SoftLockup => "soft-lockup",
+            Self::HardLockup => "hard-lockup",
+            Self::RcuStall => "rcu-stall",
+            Self::WorkqueueLockup => "workqueue-lockup",
+            Self::HungTask => "hung-task",
+            Self::OomKill => "oom-kill",
+            Self::PidsLimit => "pids-limit",
+            Self::IoError => "io-error",
+            Self::UnknownNmi => "unknown-nmi",
+        }
+    }
+
+    /// The kind of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+
     /// The kernel, or a part of it, is dead: it will not heal.
     pub fn is_crash(self) -> bool {
         matches!(
@@ -209,6 +270,16 @@ fn check(cases: &[(&str, Option<TroubleKind>)]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_those_in_json_and_lead_back() {
+        for kind in TroubleKind::ALL {
+            let value: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
+                serde::de::IntoDeserializer::into_deserializer(kind.name());
+            assert_eq!(TroubleKind::deserialize(value), Ok(kind));
+            assert_eq!(TroubleKind::from_name(kind.name()), Some(kind));
+        }
+    }
 
     #[test]
     fn harmless_lines_are_no_trouble() {
