@@ -210,10 +210,15 @@ impl Parser {
             }
             return true;
         }
-        // arm64 before v6.8 (without pseudo-NMI): "sysrq: CPU0:" by showacpu(), no header line.
-        if let Some(cpu) = text.strip_prefix("sysrq: CPU").and_then(|it| it.strip_suffix(':')) {
+        // Where no NMI can be sent (arm64 without pseudo-NMI) showacpu() prints "sysrq: CPU0:", and in v6.1
+        // (not yet in v5.10) "sysrq: CPU1: backtrace skipped as idling".
+        if let Some((cpu, rest)) = text.strip_prefix("sysrq: CPU").and_then(|it| it.split_once(':')) {
             let Ok(cpu) = cpu.parse() else { return false };
             self.start_cpu(cpu);
+            if rest.trim() == "backtrace skipped as idling" {
+                self.with_cpu(|it| it.idle = true);
+                self.owner = Owner::Nobody;
+            }
             return true;
         }
         if text.starts_with("Sending NMI from CPU ") {

@@ -83,10 +83,14 @@ fn cpus_of_an_arm64_kernel_without_nmi_are_read() {
 [   20.284446] sysrq: CPU1:
 [   20.284537] Call trace:
 [   20.284586]  showacpu+0xa4/0x130
+[   20.284587] sysrq: CPU2: backtrace skipped as idling
+[   20.284588]  stray+0xa4/0x130
 ";
     let (text, _) = parse(dump.as_bytes());
-    let found: Vec<_> = text.cpus().iter().map(|it| (it.cpu, it.stack[0].name())).collect();
-    assert_eq!(found, [(0, "dump_backtrace"), (1, "showacpu")]);
+    let cpus = text.cpus();
+    let found: Vec<_> = cpus.iter().map(|it| (it.cpu, it.idle, it.stack.len())).collect();
+    assert_eq!(found, [(0, false, 1), (1, false, 1), (2, true, 0)]);
+    assert_eq!((cpus[0].stack[0].name(), cpus[1].stack[0].name()), ("dump_backtrace", "showacpu"));
 }
 
 #[test]
