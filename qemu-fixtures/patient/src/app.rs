@@ -2,6 +2,7 @@
 //! which all of them finished a write. A label stops when the disk, the CPU or user space stops.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -35,7 +36,7 @@ pub(crate) fn run(_: &[String]) -> Result<()> {
         let file = preallocated(worker)?;
         let writes = Arc::clone(&writes);
         thread::Builder::new().name(format!("app-writer-{}", worker + 1)).spawn(move || {
-            if let Err(error) = work(&file, &writes[worker]) {
+            if let Err(error) = work(&file, &needs(worker), &writes[worker]) {
                 drop(FAILED.set(format!("writer {}: {error:#}", worker + 1)));
             }
         })?;
@@ -66,6 +67,20 @@ pub(crate) fn run(_: &[String]) -> Result<()> {
     }
 }
 
+/// Makes the application depend on `path`: from its next round on, writer `worker` (counted from 1)
+/// opens and reads it before each write. Faults put themselves into the application's way like this.
+pub(crate) fn need(worker: usize, path: &str) -> Result<()> {
+    let list = needs(worker - 1);
+    let new = format!("{list}.new");
+    fs::write(&new, path)
+        .and_then(|()| fs::rename(&new, &list))
+        .with_context(|| format!("cannot write {list}"))
+}
+
+fn needs(worker: usize) -> String {
+    format!("/run/app.needs-{}", worker + 1)
+}
+
 fn counts(writes: &[AtomicU64; N_WORKERS]) -> [u64; N_WORKERS] {
     std::array::from_fn(|it| writes[it].load(Ordering::Relaxed))
 }
@@ -89,8 +104,12 @@ fn preallocated(worker: usize) -> Result<File> {
 
 /// A worker's round: new memory, a write, a sync. The memory is asked for anew each time, as programs
 /// do, so that a guest without any slows the application down.
-fn work(file: &File, writes: &AtomicU64) -> Result<()> {
+fn work(file: &File, needs: &str, writes: &AtomicU64) -> Result<()> {
     for round in 1_u64.. {
+        if let Ok(path) = fs::read_to_string(needs) {
+            // What it reads there, and whether it can, is all the same: it has to come back.
+            File::open(path).and_then(|mut it| it.read(&mut [0])).ok();
+        }
         let mut memory = vec![0_u8; MEMORY];
         for page in memory.chunks_mut(BLOCK) {
             page[..8].copy_from_slice(&round.to_le_bytes());

@@ -1,5 +1,5 @@
-//! `lock-chain`: a disk stops answering while a task that holds a lock reads it, and two more tasks
-//! queue behind the lock.
+//! `lock-chain`: the spare disk stops answering while a task that holds its lock reads it, and two of the
+//! application's writers queue behind the lock.
 //!
 //! The holder keeps the disk's open mutex while it waits for the partition table, so neither the
 //! disk's own statistics nor the waiters' stacks alone tell the story.

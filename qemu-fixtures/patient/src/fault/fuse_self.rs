@@ -2,7 +2,7 @@
 //!
 //! `fuse-holder` makes a folder in the mount: it holds the root folder's inode lock while it waits for
 //! the server. The server, asked for that name, looks into its own mount and queues on that very lock.
-//! Two more makers of folders queue behind. Nobody can go on until the server is killed.
+//! Two writers of the application queue behind. Nobody can go on until the server is killed.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
@@ -12,40 +12,30 @@ use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
 
 use super::fuse_wire::Request;
-use super::{Fault, PATIENCE, Start};
+use super::{Fault, PATIENCE, Start, app_waits};
 use crate::proc;
 use crate::role::{Role, spawn};
 
 const MOUNT: &str = "/mnt/fuse";
 const BAIT: &str = "bait";
 const MOUNTED: &str = "/run/fuse.mounted";
-const WAITERS: [&str; 2] = ["fuse-waiter-1", "fuse-waiter-2"];
 
 /// See the file's header.
 pub(super) const FAULT: Fault = Fault {
     name: "fuse-self",
     start,
     heal: None,
-    roles: &[
-        Role { name: "fuse-server", run: serve },
-        Role { name: "fuse-holder", run: make_folder },
-        Role { name: WAITERS[0], run: make_folder },
-        Role { name: WAITERS[1], run: make_folder },
-    ],
+    roles: &[Role { name: "fuse-server", run: serve }, Role { name: "fuse-holder", run: make_folder }],
 };
 
 fn start(_: &[&str]) -> Result<Start> {
     let server = spawn("fuse-server", &[])?.id();
     let is_server = |it: &proc::Task| it.pid == server;
     proc::wait_for("the FUSE mount", 1, PATIENCE, is_server, |_| Path::new(MOUNTED).exists())?;
-    let mut pids = vec![server];
     spawn("fuse-holder", &[BAIT])?;
     proc::wait_for("fuse-server in D", 1, PATIENCE, is_server, |it| it.state == 'D')?;
-    for waiter in WAITERS {
-        pids.push(spawn(waiter, &[waiter])?.id());
-    }
-    let ours = |it: &proc::Task| pids.contains(&it.pid);
-    proc::wait_for("server and waiters in D", 3, PATIENCE, ours, |it| it.state == 'D').map(Start::Shown)
+    let path = format!("{MOUNT}/wanted");
+    app_waits([&path, &path], &[server]).map(Start::Shown)
 }
 
 fn serve(_: &[String]) -> Result<()> {

@@ -3,6 +3,7 @@
 //! A fault answers only when `/proc` shows it. One after which nobody can answer says so just before
 //! ([`Start::Armed`]), and the host sees the beats stop.
 
+mod abba;
 mod busy_cpu;
 mod busy_disk;
 mod call_syscall;
@@ -28,8 +29,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::proc;
 use crate::role::Role;
+use crate::{app, proc};
 
 /// How long the guest's truth may take to show a fault.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -59,6 +60,7 @@ pub(crate) enum Start {
 
 /// All faults.
 pub(crate) const ALL: &[Fault] = &[
+    abba::FAULT,
     busy_cpu::FAULT,
     busy_disk::FAULT,
     call_syscall::FAULT,
@@ -109,6 +111,25 @@ fn end_all(comm: &str) -> Result<Value> {
         sleep(Duration::from_millis(50));
     }
     anyhow::bail!("some {comm} did not end")
+}
+
+/// Has two writers of the application need `paths`, and waits until both, and the processes `others`, are
+/// in uninterruptible sleep and stay there.
+fn app_waits(paths: [&str; 2], others: &[u32]) -> Result<Value> {
+    for (worker, path) in (1..).zip(paths) {
+        app::need(worker, path)?;
+    }
+    let is_writer = |it: &proc::Task| matches!(it.comm.as_str(), "app-writer-1" | "app-writer-2");
+    let ours = |it: &proc::Task| is_writer(it) || others.contains(&it.pid);
+    let blocked = || {
+        proc::wait_for("the application's writers in D", 2 + others.len(), PATIENCE, ours, |it| {
+            it.state == 'D'
+        })
+    };
+    // A lock that is only slow to get also makes them wait for a moment.
+    blocked()?;
+    sleep(Duration::from_secs(3));
+    blocked()
 }
 
 /// Sleeps for ever: what a process does that only has to be there.
