@@ -1,6 +1,7 @@
 //! Watches guests on a KVM/QEMU host and examines from outside those that hang.
 
 pub mod agent;
+pub mod capture;
 pub mod config;
 pub mod node;
 pub mod opener;

@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_network_disk_is_known_from_the_command_line() {
-        let cmdline = b"qemu\0-name\0nbd:x\0-drive\0driver=nbd,server.type=unix,server.path=/run/n\0-m\0064";
+        let cmdline = b"qemu\0-name\0nbd:x\0-drive\0driver=nbd,server.type=unix,server.path=/run/n\0-m\x0064";
         assert_eq!(
             list(&[], "", cmdline, Path::new("/nonexistent")),
             ["driver=nbd,server.type=unix,server.path=/run/n (from the command line)"]

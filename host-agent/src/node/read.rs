@@ -195,6 +195,6 @@ mod tests {
         let path = dir.path().join("f");
         std::fs::write(&path, b"abcdef").unwrap();
         assert_eq!(file(&path, 3).unwrap(), b"abc");
-        assert_eq!(text("/proc/self/comm", 100).unwrap().contains('\n'), false);
+        assert!(!text("/proc/self/comm", 100).unwrap().contains('\n'));
     }
 }

@@ -1,0 +1,114 @@
+//! Captures: one thing each, taken from a guest in trouble, on its rung of the safety ladder.
+//!
+//! A capture is one file and one line in [`registry`]. It says what it costs ([`Capture::rung`]), how long
+//! it may take and how much it may keep; the [`runner`] climbs from rung to rung, runs what may run side
+//! by side, and records what became of each. A capture that fails, hangs or panics loses nothing but
+//! itself. No capture reads the guest's memory, so a diagnosis leaves its resident size as it was.
+
+mod block_stats;
+mod console_tail;
+mod context;
+mod event_history;
+mod examined;
+mod gate;
+mod host_cgroup;
+mod host_disks;
+mod host_taps;
+mod host_threads;
+pub mod in_flight;
+pub mod info_registers;
+mod json;
+mod keyboard;
+mod l2;
+mod monitor;
+mod plan;
+mod registers;
+mod run_state;
+mod runner;
+mod sysrq;
+mod virtqueues;
+mod wire_log;
+
+#[cfg(test)]
+mod tests;
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use vmward_model::{Rung, TransportKind};
+
+pub use context::{
+    AskFailure, Console, Context, Monitor, Paused, Pauser, Pressed, Question, SysRq, Unreachable,
+};
+pub use examined::{Examined, Miss, Part, Raw, RawArtifact, Taken};
+pub use keyboard::{ConsoleNow, OverConsole};
+pub use monitor::OverQmp;
+pub use plan::{Plan, Wanted};
+pub use runner::diagnose;
+
+/// A step of a capture that waits.
+pub type Step<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What came of a capture.
+pub type Outcome = Result<Taken, Miss>;
+
+/// One thing that can be taken from a guest in trouble.
+pub trait Capture: Send + Sync + 'static {
+    /// Its name in configuration, records and reports.
+    fn name(&self) -> &'static str;
+
+    /// The rung it needs.
+    fn rung(&self) -> Rung;
+
+    /// The way it goes.
+    fn transport(&self) -> TransportKind;
+
+    /// How long it may take.
+    fn deadline(&self) -> Duration;
+
+    /// Bytes of each artifact that are kept.
+    fn cap(&self) -> usize;
+
+    /// Whether it is taken when all others are through, since it tells of them.
+    fn last(&self) -> bool {
+        false
+    }
+
+    /// Whether it is worth taking after what was seen so far, else why not.
+    ///
+    /// # Errors
+    /// The reason for the record.
+    fn needed(&self, _cx: &Context, _so_far: &Examined) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Takes it.
+    fn take<'a>(&'a self, cx: &'a Context) -> Step<'a, Outcome>;
+}
+
+/// Every capture, in the order in which a rung runs those that go one after the other.
+pub fn registry() -> Vec<Box<dyn Capture>> {
+    vec![
+        Box::new(host_threads::HostThreads),
+        Box::new(host_cgroup::HostCgroup),
+        Box::new(host_disks::HostDisks),
+        Box::new(host_taps::HostTaps),
+        Box::new(console_tail::ConsoleTail),
+        Box::new(run_state::RunStateOf),
+        Box::new(block_stats::BlockStats),
+        Box::new(virtqueues::Virtqueues),
+        Box::new(registers::Registers),
+        Box::new(l2::RegistersDump),
+        Box::new(l2::RegistersGdb),
+        Box::new(sysrq::SysRqKey('w')),
+        Box::new(sysrq::SysRqKey('l')),
+        Box::new(sysrq::SysRqKey('m')),
+        Box::new(sysrq::SysRqKey('p')),
+        Box::new(sysrq::SysRqKey('q')),
+        Box::new(sysrq::SysRqKey('t')),
+        Box::new(sysrq::SysRqKey('z')),
+        Box::new(sysrq::SysRqKey('h')),
+        Box::new(event_history::EventHistory),
+        Box::new(wire_log::WireLog),
+    ]
+}
