@@ -1,1 +1,7 @@
-//! End-to-end tests against real guests.
+//! What the end-to-end tests, the demo and the benchmarks share: an agent process that watches given
+//! guests, and one run of one fault with everything that is expected of it.
+//!
+//! The agent is always the real program in a process of its own, so that it can be killed like one.
+
+pub mod binary;
+pub mod ward;

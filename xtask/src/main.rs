@@ -8,6 +8,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod accuracy;
+mod bench;
 mod fixtures;
 mod generate;
 mod run;
@@ -28,6 +29,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Measure: prints each figure with value, unit, target and whether it is met.
+    Bench(bench::Args),
     /// Run what CI runs: formatting, lints, generated files, tests with real guests.
     Test(test::Args),
     /// Fetch the pinned guest kernels, or refresh their pins.
@@ -42,6 +45,7 @@ enum Chore {
 
 fn main() -> ExitCode {
     let outcome: Result<ExitCode> = match Cli::parse().chore {
+        Chore::Bench(args) => bench::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Fixtures(args) => fixtures::run(&args),
         Chore::Accuracy(args) => accuracy::run(&args),

@@ -1,0 +1,301 @@
+//! An agent of ours: the real program, watching just the guests that it is told to.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use vmward::agent::events;
+use vmward::report::{self, Bundle};
+use vmward_model::{Event, EventKind, IncidentId};
+
+use crate::binary;
+
+/// How a ward is set up.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Names of the guests to watch. Other guests of this machine are left alone.
+    pub guests: Vec<String>,
+    /// Scenarios that they are bound to.
+    pub scenarios: Vec<String>,
+    /// More lines for each `[[guest]]` entry.
+    pub settings: String,
+}
+
+impl Plan {
+    /// Watches `guest` with the three shipped scenarios, at the patient's prompt.
+    pub fn for_guest(guest: &str) -> Plan {
+        Plan {
+            guests: vec![guest.to_owned()],
+            scenarios: ["kernel-trouble", "shell-answers", "app-label"].map(str::to_owned).to_vec(),
+            settings: "prompt = \"patient# $\"\n".to_owned(),
+        }
+    }
+
+    /// Adds lines to each `[[guest]]` entry.
+    #[must_use]
+    pub fn with(mut self, settings: &str) -> Plan {
+        self.settings.push_str(settings);
+        self
+    }
+
+    /// The configuration file.
+    fn text(&self, folder: &Path) -> String {
+        let mut text = format!(
+            "[state]\nfolder = {:?}\nrun-folder = {:?}\n\n[discovery]\nproc = true\neve = false\nevery = \"1s\"\n\n\
+             [guest-defaults]\nwatch = false\n",
+            folder.join("state"),
+            folder.join("run"),
+        );
+        for guest in &self.guests {
+            text.push_str(&format!(
+                "\n[[guest]]\nname = {guest:?}\nwatch = true\nscenarios = {:?}\n{}",
+                self.scenarios, self.settings
+            ));
+        }
+        text
+    }
+}
+
+/// A running agent. Dropping it ends the agent and removes its state.
+#[derive(Debug)]
+pub struct Ward {
+    folder: TempDir,
+    agent: Child,
+}
+
+impl Ward {
+    /// Starts an agent.
+    ///
+    /// # Errors
+    /// When the program is not there or cannot be started.
+    pub fn start(plan: &Plan) -> Result<Ward> {
+        let folder =
+            tempfile::Builder::new().prefix("vmward-ward-").tempdir().context("while making a folder")?;
+        let config = folder.path().join("vmward.toml");
+        std::fs::write(&config, plan.text(folder.path())).context("while writing the configuration")?;
+        for part in ["state", "run"] {
+            std::fs::create_dir(folder.path().join(part)).context("while making the state folder")?;
+        }
+        let agent = spawn(folder.path())?;
+        Ok(Ward { folder, agent })
+    }
+
+    /// Ends the agent without warning and starts it again on the same state.
+    ///
+    /// # Errors
+    /// When it cannot be started again.
+    pub fn kill_and_restart(&mut self) -> Result<()> {
+        self.kill()?;
+        self.agent = spawn(self.folder.path())?;
+        Ok(())
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn kill(&mut self) -> Result<()> {
+        self.agent.kill().context("while killing the agent")?;
+        self.agent.wait().context("while waiting for the agent")?;
+        Ok(())
+    }
+
+    /// Starts the agent again after [`Ward::kill`].
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn restart(&mut self) -> Result<()> {
+        self.agent = spawn(self.folder.path())?;
+        Ok(())
+    }
+
+    /// Process id of the agent.
+    pub fn pid(&self) -> u32 {
+        self.agent.id()
+    }
+
+    /// Its folder: configuration, `state`, `run`, `agent.log`.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("vmward.toml")
+    }
+
+    /// Where finished bundles are.
+    pub fn reports(&self) -> PathBuf {
+        self.folder.path().join("state/reports")
+    }
+
+    /// What the agent logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("agent.log")).unwrap_or_default()
+    }
+
+    /// Every event so far.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn events(&self) -> Result<Vec<Event>> {
+        let folder = self.folder.path().join("state/events");
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        events::read::all(&folder).context("while reading the events")
+    }
+
+    /// Waits for an event that `wanted` picks.
+    ///
+    /// # Errors
+    /// When none came in time; the error holds the agent's last lines.
+    pub fn wait_event(
+        &mut self,
+        what: &str,
+        wait: Duration,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<Event> {
+        let until = Instant::now() + wait;
+        loop {
+            if let Some(event) = self.events()?.into_iter().find(|event| wanted(event)) {
+                return Ok(event);
+            }
+            if let Some(status) = self.agent.try_wait().context("while looking at the agent")? {
+                bail!("the agent ended ({status}) before {what}:\n{}", tail(&self.log(), 30));
+            }
+            if Instant::now() > until {
+                bail!("no {what} within {wait:?}; the agent's last lines:\n{}", tail(&self.log(), 30));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until every scenario of `n` has passed once, so that a fault can be told from a start.
+    ///
+    /// # Errors
+    /// When that does not happen in time.
+    pub fn wait_well(&mut self, scenarios: &[&str], wait: Duration) -> Result<()> {
+        for scenario in scenarios {
+            self.wait_event(&format!("well {scenario}"), wait, |event| {
+                matches!(&event.kind, EventKind::ScenarioChanged { scenario: name, well: true, .. } if name == scenario)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the incident event `what` (`opened`, `examined`, `closed`).
+    ///
+    /// # Errors
+    /// When it does not come in time.
+    pub fn wait_incident(&mut self, what: &str, wait: Duration) -> Result<(IncidentId, Event)> {
+        let event = self.wait_event(
+            &format!("incident {what}"),
+            wait,
+            |event| matches!(&event.kind, EventKind::Incident { what: is, .. } if is == what),
+        )?;
+        match event.kind {
+            EventKind::Incident { id, .. } => Ok((id, event)),
+            _ => bail!("an event changed under our hands"),
+        }
+    }
+
+    /// Incidents that were opened so far.
+    ///
+    /// # Errors
+    /// When the events cannot be read.
+    pub fn incidents(&self) -> Result<Vec<IncidentId>> {
+        let opened = |event: Event| match event.kind {
+            EventKind::Incident { id, what, .. } if what == "opened" => Some(id),
+            _ => None,
+        };
+        Ok(self.events()?.into_iter().filter_map(opened).collect())
+    }
+
+    /// Every bundle folder or archive of the state folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn bundles(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.reports();
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&folder).context("while listing the reports")? {
+            found.push(entry.context("while listing the reports")?.path());
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// The bundle of an incident.
+    ///
+    /// # Errors
+    /// When there is none or it cannot be read.
+    pub fn bundle(&self, incident: IncidentId) -> Result<Bundle> {
+        for path in self.bundles()? {
+            if let Ok(bundle) = report::open(&path)
+                && bundle.manifest().incident.id == incident
+            {
+                return Ok(bundle);
+            }
+        }
+        bail!("no bundle of incident {incident} in {}", self.reports().display())
+    }
+}
+
+impl Drop for Ward {
+    fn drop(&mut self) {
+        // An orderly end first: the agent closes what it opened, and its coverage of that is real.
+        if let Ok(pid) = i32::try_from(self.agent.id())
+            && kill(Pid::from_raw(pid), Signal::SIGTERM).is_ok()
+        {
+            let until = Instant::now() + Duration::from_secs(5);
+            while Instant::now() < until && matches!(self.agent.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        if let Ok(None) = self.agent.try_wait()
+            && self.agent.kill().is_ok()
+        {
+            let _status = self.agent.wait();
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let mut err = std::io::stderr();
+            let _written = std::io::Write::write_all(&mut err, tail(&log, 60).as_bytes());
+        }
+    }
+}
+
+fn spawn(folder: &Path) -> Result<Child> {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join("agent.log"))
+        .context("while opening the agent's log")?;
+    Command::new(binary::vmward()?)
+        .arg("--config")
+        .arg(folder.join("vmward.toml"))
+        .arg("agent")
+        .env("VMWARD_LOG", "info,vmward=debug")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().context("while sharing the agent's log")?)
+        .stderr(log)
+        .spawn()
+        .context("while starting the agent")
+}
+
+/// The last `n` lines.
+pub fn tail(text: &str, n: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut text = lines[lines.len().saturating_sub(n)..].join("\n");
+    text.push('\n');
+    text
+}
