@@ -1,6 +1,7 @@
 //! An agent of ours: the real program, watching just the guests that it is told to.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,10 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tempfile::TempDir;
 use vmward::agent::events;
 use vmward::report::{self, Bundle};
 use vmward_model::{Event, EventKind, IncidentId};
+use vmward_qemu_fixtures::qemu::RunFolder;
 
 use crate::binary;
 
@@ -24,6 +25,8 @@ pub struct Plan {
     pub scenarios: Vec<String>,
     /// More lines for each `[[guest]]` entry.
     pub settings: String,
+    /// Where events, rings and reports are kept; a folder that goes with the ward when absent.
+    pub state: Option<PathBuf>,
 }
 
 impl Plan {
@@ -33,6 +36,7 @@ impl Plan {
             guests: vec![guest.to_owned()],
             scenarios: ["kernel-trouble", "shell-answers", "app-label"].map(str::to_owned).to_vec(),
             settings: "prompt = \"patient# $\"\n".to_owned(),
+            state: None,
         }
     }
 
@@ -44,11 +48,11 @@ impl Plan {
     }
 
     /// The configuration file.
-    fn text(&self, folder: &Path) -> String {
+    fn text(&self, folder: &Path, state: &Path) -> String {
         let mut text = format!(
             "[state]\nfolder = {:?}\nrun-folder = {:?}\n\n[discovery]\nproc = true\neve = false\nevery = \"1s\"\n\n\
              [guest-defaults]\nwatch = false\n",
-            folder.join("state"),
+            state,
             folder.join("run"),
         );
         for guest in &self.guests {
@@ -64,8 +68,10 @@ impl Plan {
 /// A running agent. Dropping it ends the agent and removes its state.
 #[derive(Debug)]
 pub struct Ward {
-    folder: TempDir,
+    // Declared before `folder`: the process ends before its folder goes.
     agent: Child,
+    folder: RunFolder,
+    state: PathBuf,
 }
 
 impl Ward {
@@ -91,7 +97,7 @@ impl Ward {
     /// When it cannot be started again.
     pub fn kill_and_restart(&mut self) -> Result<()> {
         self.kill()?;
-        self.agent = spawn(self.folder.path())?;
+        self.agent = spawn(&mut self.folder)?;
         Ok(())
     }
 
@@ -100,6 +106,7 @@ impl Ward {
     /// # Errors
     /// When it cannot be waited for.
     pub fn kill(&mut self) -> Result<()> {
+        self.folder.unlist(self.agent.id());
         self.agent.kill().context("while killing the agent")?;
         self.agent.wait().context("while waiting for the agent")?;
         Ok(())
@@ -110,7 +117,7 @@ impl Ward {
     /// # Errors
     /// When it cannot be started.
     pub fn restart(&mut self) -> Result<()> {
-        self.agent = spawn(self.folder.path())?;
+        self.agent = spawn(&mut self.folder)?;
         Ok(())
     }
 
@@ -124,6 +131,11 @@ impl Ward {
         self.folder.path()
     }
 
+    /// Where it keeps events, rings and reports.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// Its configuration file.
     pub fn config(&self) -> PathBuf {
         self.folder.path().join("vmward.toml")
@@ -131,7 +143,7 @@ impl Ward {
 
     /// Where finished bundles are.
     pub fn reports(&self) -> PathBuf {
-        self.folder.path().join("state/reports")
+        self.state.join("reports")
     }
 
     /// What the agent logged.
@@ -144,7 +156,7 @@ impl Ward {
     /// # Errors
     /// When the store cannot be read.
     pub fn events(&self) -> Result<Vec<Event>> {
-        let folder = self.folder.path().join("state/events");
+        let folder = self.state.join("events");
         if !folder.is_dir() {
             return Ok(Vec::new());
         }
@@ -252,6 +264,7 @@ impl Ward {
 
 impl Drop for Ward {
     fn drop(&mut self) {
+        self.folder.unlist(self.agent.id());
         // An orderly end first: the agent closes what it opened, and its coverage of that is real.
         if let Ok(pid) = i32::try_from(self.agent.id())
             && kill(Pid::from_raw(pid), Signal::SIGTERM).is_ok()
@@ -274,22 +287,26 @@ impl Drop for Ward {
     }
 }
 
-fn spawn(folder: &Path) -> Result<Child> {
+fn spawn(folder: &mut RunFolder) -> Result<Child> {
     let log = File::options()
         .create(true)
         .append(true)
-        .open(folder.join("agent.log"))
+        .open(folder.file("agent.log"))
         .context("while opening the agent's log")?;
-    Command::new(binary::vmward()?)
+    let agent = Command::new(binary::vmward()?)
         .arg("--config")
-        .arg(folder.join("vmward.toml"))
+        .arg(folder.file("vmward.toml"))
         .arg("agent")
         .env("VMWARD_LOG", "info,vmward=debug")
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(log.try_clone().context("while sharing the agent's log")?)
         .stderr(log)
         .spawn()
-        .context("while starting the agent")
+        .context("while starting the agent")?;
+    // Its command line names the folder, so the reaper knows it for ours should we be killed.
+    folder.watch(agent.id()).context("while putting the agent under the reaper's watch")?;
+    Ok(agent)
 }
 
 /// The last `n` lines.

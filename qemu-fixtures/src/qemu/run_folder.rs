@@ -84,7 +84,10 @@ impl RunFolder {
     }
 
     /// Puts process `pid` under the reaper's watch. Its command line must name the folder.
-    pub(super) fn watch(&mut self, pid: u32) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the reaper cannot be told.
+    pub fn watch(&mut self, pid: u32) -> Result<()> {
         self.list(pid);
         self.tell(&format!("watch {pid}\n"))
     }
@@ -98,7 +101,7 @@ impl RunFolder {
 
     /// Takes `pid` off the list of [`clean_up_all`]; call it before the process is waited for,
     /// since afterwards the number may belong to somebody else.
-    pub(super) fn unlist(&mut self, pid: u32) {
+    pub fn unlist(&mut self, pid: u32) {
         if let Some(pids) = open_folders().get_mut(&self.path) {
             pids.retain(|it| *it != pid.cast_signed());
         }
