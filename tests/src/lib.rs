@@ -3,5 +3,7 @@
 //!
 //! The agent is always the real program in a process of its own, so that it can be killed like one.
 
+pub mod ask;
 pub mod binary;
+pub mod sweep;
 pub mod ward;

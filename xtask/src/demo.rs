@@ -1,0 +1,210 @@
+//! `cargo xtask demo`: boots a real guest, breaks it, and shows how vmward finds out.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{SigSet, Signal};
+use vmward_model::EventKind;
+use vmward_qemu_fixtures::fault::{self, Fault};
+use vmward_qemu_fixtures::qemu::{Guest, clean_up_all};
+use vmward_qemu_fixtures::standard::standard_patient;
+use vmward_tests::binary;
+use vmward_tests::ward::{Plan, Ward};
+
+use crate::{run, setup};
+
+mod live;
+
+/// Arguments of `cargo xtask demo`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Ask no questions.
+    #[arg(long)]
+    yes: bool,
+    /// What to break; `cargo xtask fixtures list` names them.
+    #[arg(long, default_value = "lock-chain")]
+    fault: String,
+    /// Guest kernel.
+    #[arg(long, default_value = "amd64-6.1")]
+    kernel: String,
+    /// Leave guest and agent running until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// How long the guest is watched before it is broken.
+const QUIET: Duration = Duration::from_secs(8);
+/// How long trouble may take to be noticed.
+const NOTICE: Duration = Duration::from_secs(60);
+/// How long the examination may take after that.
+const EXAMINE: Duration = Duration::from_secs(90);
+
+/// Runs it. The work is done on a thread of its own, so that this one can wait for Ctrl-C.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let fault = fault::find(&args.fault)?;
+    if let Some(stop) = setup::ready(|_| ask(args.yes))? {
+        return Ok(stop);
+    }
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    // Before any thread starts, so that all of them inherit it.
+    signals.thread_block().context("while taking over Ctrl-C")?;
+    std::thread::scope(|scope| {
+        let work = scope.spawn(|| {
+            let outcome = show(args, fault);
+            // Wakes the thread that waits for signals.
+            let _sent = nix::sys::signal::kill(nix::unistd::getpid(), Signal::SIGHUP);
+            outcome
+        });
+        let signal = signals.wait().context("while waiting for a signal")?;
+        if signal == Signal::SIGHUP && work.is_finished_soon() {
+            return work.join().unwrap_or_else(|_| bail!("the demo failed in a way that it did not foresee"));
+        }
+        eprintln!("\nstopping: guest, agent and their sockets are removed");
+        clean_up_all();
+        std::process::exit(130);
+    })
+}
+
+/// Whether a thread that has just announced its end has ended.
+trait FinishedSoon {
+    fn is_finished_soon(&self) -> bool;
+}
+
+impl<T> FinishedSoon for std::thread::ScopedJoinHandle<'_, T> {
+    fn is_finished_soon(&self) -> bool {
+        let until = Instant::now() + Duration::from_secs(5);
+        while !self.is_finished() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.is_finished()
+    }
+}
+
+fn ask(yes: bool) -> Result<bool> {
+    if yes {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() {
+        eprintln!("nobody is there to ask; --yes installs it without a question");
+        return Ok(false);
+    }
+    eprint!("install it now? [y/N] ");
+    std::io::stderr().flush().context("while asking")?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).context("while reading your answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// The demo itself.
+fn show(args: &Args, fault: &'static dyn Fault) -> Result<ExitCode> {
+    say("building vmward");
+    binary::vmward()?;
+    let state = output_folder()?;
+    let name = format!("demo-{}", std::process::id());
+
+    say(&format!("booting {} under QEMU (the first run fetches the kernel)", args.kernel));
+    let begun = Instant::now();
+    let builder = standard_patient(&args.kernel, fault)?.name(&name);
+    let mut guest = if fault.boots() { builder.boot()? } else { builder.start()? };
+    say(&format!("guest {name} is up after {:.1} s, QEMU is process {}", begun.elapsed().as_secs_f64(), guest.pid()));
+
+    let mut plan = Plan::for_guest(&name);
+    plan.state = Some(state.clone());
+    let mut ward = Ward::start(&plan)?;
+    ward.wait_event("discovery of the guest", Duration::from_secs(30), |event| {
+        matches!(event.kind, EventKind::GuestFound { .. }) && event.name.as_deref() == Some(&name)
+    })?;
+    say("the agent found it; its rounds:");
+    let mut live = live::Live::of(&state);
+    if fault.boots() {
+        ward.wait_well(&["shell-answers", "app-label"], Duration::from_secs(60))?;
+        live.watch_for(QUIET)?;
+    }
+    let code = break_it(args, fault, &mut guest, &mut ward, &mut live, &state)?;
+    if args.keep {
+        say("guest and agent are left running; Ctrl-C ends both");
+        say(&format!("look around with: vmward --config {} events -f", ward.config().display()));
+        loop {
+            live.watch_for(Duration::from_secs(1))?;
+        }
+    }
+    Ok(code)
+}
+
+fn break_it(
+    args: &Args,
+    fault: &'static dyn Fault,
+    guest: &mut Guest,
+    ward: &mut Ward,
+    live: &mut live::Live,
+    state: &Path,
+) -> Result<ExitCode> {
+    say(&format!("breaking it: {}", args.fault));
+    let proof = fault.inject(guest)?;
+    let broken = Instant::now();
+    say(&format!("the guest itself shows it: {}", proof.text));
+    let opened = loop {
+        live.watch_for(Duration::from_millis(200))?;
+        let opened = ward.events()?.into_iter().find_map(|event| match event.kind {
+            EventKind::Incident { id, what, summary } if what == "opened" => Some((id, summary)),
+            _ => None,
+        });
+        if let Some(found) = opened {
+            break found;
+        }
+        if broken.elapsed() > NOTICE {
+            say("nothing was noticed: this fault is harmless, or vmward missed it");
+            return Ok(ExitCode::from(1));
+        }
+    };
+    say(&format!("noticed after {:.1} s: {}", broken.elapsed().as_secs_f64(), opened.1));
+    ward.wait_incident("examined", EXAMINE)?;
+    let bundle = ward.bundle(opened.0)?;
+    say(&format!("examined after {:.1} s", broken.elapsed().as_secs_f64()));
+    println!();
+    let vmward = binary::vmward()?;
+    let shown = Command::new(&vmward)
+        .args(["report", "show"])
+        .arg(bundle.path())
+        .status()
+        .context("while showing the report")?;
+    // 0 is "well", 1 is "a finding"; anything else is a failure of ours.
+    if !matches!(shown.code(), Some(0 | 1)) {
+        bail!("vmward report show ended with {shown}");
+    }
+    let chart = state.join("chart.html");
+    let html = Command::new(&vmward)
+        .args(["report", "html"])
+        .arg(bundle.path())
+        .arg("--output")
+        .arg(&chart)
+        .status()
+        .context("while drawing the chart")?;
+    if !matches!(html.code(), Some(0 | 1)) {
+        bail!("vmward report html ended with {html}");
+    }
+    println!();
+    say(&format!("bundle: {}", bundle.path().display()));
+    say(&format!("chart:  {}", chart.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A folder of this run that stays: the bundle and the chart are for keeping.
+fn output_folder() -> Result<PathBuf> {
+    let folder = run::root().join("out/demo").join(std::process::id().to_string());
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("while emptying {}", folder.display()))?;
+    }
+    std::fs::create_dir_all(&folder).with_context(|| format!("while making {}", folder.display()))?;
+    Ok(folder)
+}
+
+fn say(text: &str) {
+    println!("demo: {text}");
+}
