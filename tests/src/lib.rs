@@ -5,5 +5,6 @@
 
 pub mod ask;
 pub mod binary;
+pub mod fake;
 pub mod sweep;
 pub mod ward;

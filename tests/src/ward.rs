@@ -25,6 +25,8 @@ pub struct Plan {
     pub scenarios: Vec<String>,
     /// More lines for each `[[guest]]` entry.
     pub settings: String,
+    /// More text at the end of the configuration, for guests of other kinds.
+    pub more: String,
     /// Where events, rings and reports are kept; a folder that goes with the ward when absent.
     pub state: Option<PathBuf>,
 }
@@ -36,6 +38,7 @@ impl Plan {
             guests: vec![guest.to_owned()],
             scenarios: ["kernel-trouble", "shell-answers", "app-label"].map(str::to_owned).to_vec(),
             settings: "prompt = \"patient# $\"\n".to_owned(),
+            more: String::new(),
             state: None,
         }
     }
@@ -61,6 +64,7 @@ impl Plan {
                 self.scenarios, self.settings
             ));
         }
+        text.push_str(&self.more);
         text
     }
 }

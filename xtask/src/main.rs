@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod accuracy;
 mod bench;
+mod demo;
 mod fixtures;
 mod generate;
 mod run;
@@ -29,6 +30,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Boot a real guest, break it, and show how vmward finds out.
+    Demo(demo::Args),
     /// Measure: prints each figure with value, unit, target and whether it is met.
     Bench(bench::Args),
     /// Run what CI runs: formatting, lints, generated files, tests with real guests.
@@ -45,6 +48,7 @@ enum Chore {
 
 fn main() -> ExitCode {
     let outcome: Result<ExitCode> = match Cli::parse().chore {
+        Chore::Demo(args) => demo::run(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Fixtures(args) => fixtures::run(&args),

@@ -14,6 +14,8 @@ use serde_json::Value;
 
 use crate::run::root;
 
+mod demo;
+mod isolation;
 mod peer;
 
 /// Arguments of `cargo xtask bench`.
@@ -133,7 +135,10 @@ type Bench = fn(&Args, &mut Samples) -> Result<Vec<Figure>>;
 
 /// Every benchmark: name, what it measures, and the function.
 fn registry() -> Vec<(&'static str, &'static str, Bench)> {
-    vec![]
+    vec![
+        ("demo", "fault to notice to bundle, pause, and the agent's cost at rest", demo::run),
+        ("isolation", "the rounds of nine guests while the tenth misbehaves", isolation::run),
+    ]
 }
 
 /// Runs one, or lists them.
