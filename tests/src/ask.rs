@@ -1,7 +1,7 @@
 //! Asking a running agent through the command line, as a person would.
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -35,4 +35,21 @@ pub fn diagnose(ward: &Ward, guest: &str) -> Result<PathBuf> {
         Some(path) => Ok(PathBuf::from(path)),
         None => bail!("vmward diagnose named no bundle: {said}"),
     }
+}
+
+/// Asks for an examination and does not wait for it.
+///
+/// # Errors
+/// When the program cannot be started.
+pub fn spawn_diagnose(ward: &Ward, guest: &str) -> Result<()> {
+    Command::new(binary::vmward()?)
+        .arg("--config")
+        .arg(ward.config())
+        .args(["diagnose", guest])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("while asking for an examination")?;
+    Ok(())
 }

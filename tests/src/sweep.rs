@@ -70,6 +70,11 @@ impl Run {
         }
     }
 
+    /// A run whose fixture could not be made.
+    pub fn failed(fault: &str, kernel: &str, why: String) -> Run {
+        Run { problems: vec![why], ..Run::new(fault, kernel) }
+    }
+
     /// Whether everything was as promised.
     pub fn is_as_promised(&self) -> bool {
         self.problems.is_empty()

@@ -14,6 +14,7 @@ mod fixtures;
 mod generate;
 mod run;
 mod setup;
+mod sweep;
 mod test;
 mod tidy;
 
@@ -42,6 +43,8 @@ enum Chore {
     Accuracy(accuracy::Args),
     /// Write the generated references; with --check only say which are stale.
     Gen(generate::Args),
+    /// Every fault on every kernel, several times, held against what is promised of it.
+    Sweep(sweep::Args),
     /// Check house rules that no other tool checks.
     Tidy,
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Chore::Fixtures(args) => fixtures::run(&args),
         Chore::Accuracy(args) => accuracy::run(&args),
         Chore::Gen(args) => generate::run(&args),
+        Chore::Sweep(args) => sweep::run(&args),
         Chore::Tidy => tidy::run(),
     };
     match outcome {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::run::{cargo, on_path, root, step};
-use crate::{generate, setup, tidy};
+use crate::{generate, setup, sweep, tidy};
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -49,6 +49,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     tests(args)?;
     if let Some(corpora) = corpora().filter(|_| args.filter.is_none()) {
         step("accuracy", cargo().args(["xtask", "accuracy", "--corpus"]).arg(corpora))?;
+    }
+    if args.all && args.filter.is_none() {
+        eprintln!("== sweep: every fault three times; resumes where it was cut off");
+        return sweep::run(&sweep::Args::everything());
     }
     Ok(ExitCode::SUCCESS)
 }
