@@ -109,7 +109,11 @@ impl Drop for FakeQemu {
     }
 }
 
-fn listen(path: &Path, shared: &Arc<Shared>, serve: fn(&UnixStream, &Shared) -> std::io::Result<()>) -> Result<()> {
+fn listen(
+    path: &Path,
+    shared: &Arc<Shared>,
+    serve: fn(&UnixStream, &Shared) -> std::io::Result<()>,
+) -> Result<()> {
     let listener = UnixListener::bind(path).with_context(|| format!("while making {}", path.display()))?;
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
@@ -151,7 +155,9 @@ fn serve_monitor(stream: &UnixStream, shared: &Shared) -> std::io::Result<()> {
         match reader.read_line(&mut line) {
             Ok(0) => return Ok(()),
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+            Err(error)
+                if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
+            {
                 // A line that came in part stays in `line` and is read on.
                 continue;
             }
@@ -178,7 +184,9 @@ fn answer(command: &Value) -> Value {
         "query-status" => json!({ "running": true, "singlestep": false, "status": "running" }),
         "query-migrate" => json!({}),
         "qmp_capabilities" => json!({}),
-        other => return json!({ "id": command["id"], "error": { "class": "CommandNotFound", "desc": format!("The command {other} has not been found") } }),
+        other => {
+            return json!({ "id": command["id"], "error": { "class": "CommandNotFound", "desc": format!("The command {other} has not been found") } });
+        }
     };
     json!({ "id": command["id"], "return": result })
 }
@@ -195,7 +203,11 @@ fn serve_console(stream: &UnixStream, shared: &Shared) -> std::io::Result<()> {
                 Ok(n) => {
                     shared.flooded.fetch_add(n as u64, Ordering::Relaxed);
                 }
-                Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                    ) => {}
                 Err(error) => return Err(error),
             }
             continue;

@@ -145,7 +145,11 @@ fn once(entry: &Entry, fault: &dyn Fault, kernel: &str, tune: &impl Fn(Plan) -> 
     }
     let Some(incident) = wait_opened(&mut ward, entry.deadline + Duration::from_secs(30))? else {
         guest.check_not_void()?;
-        run.problems.push(format!("not noticed, though {}; the agent's last lines:\n{}", proof.text, crate::ward::tail(&ward.log(), 15)));
+        run.problems.push(format!(
+            "not noticed, though {}; the agent's last lines:\n{}",
+            proof.text,
+            crate::ward::tail(&ward.log(), 15)
+        ));
         return Ok(run);
     };
     run.notice_s = Some(broken.elapsed().as_secs_f64());
@@ -208,7 +212,11 @@ fn hold_against(run: &mut Run, entry: &Entry, manifest: &Manifest) {
         let outcome = incident.captures.iter().find(|it| &it.capture == name).map(|it| &it.outcome);
         let said = matches!(
             outcome,
-            Some(CaptureOutcome::Failed { .. } | CaptureOutcome::Refused { .. } | CaptureOutcome::Skipped { .. })
+            Some(
+                CaptureOutcome::Failed { .. }
+                    | CaptureOutcome::Refused { .. }
+                    | CaptureOutcome::Skipped { .. }
+            )
         );
         run.expect(said, || format!("capture {name} should have failed and said so: {outcome:?}"));
     }
@@ -233,7 +241,11 @@ fn watch_harmless(run: &mut Run, entry: &Entry, ward: &mut Ward, guest: &mut Gue
     std::thread::sleep(Duration::from_secs(5) * u32::try_from(HARMLESS_ROUNDS).unwrap_or(u32::MAX));
     let opened = ward.incidents()?;
     run.expect(opened.is_empty(), || {
-        format!("{} incidents of a harmless thing; the agent's last lines:\n{}", opened.len(), crate::ward::tail(&ward.log(), 15))
+        format!(
+            "{} incidents of a harmless thing; the agent's last lines:\n{}",
+            opened.len(),
+            crate::ward::tail(&ward.log(), 15)
+        )
     });
     if guest.check_alive().is_err() {
         return Ok(());

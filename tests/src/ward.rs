@@ -84,15 +84,15 @@ impl Ward {
     /// # Errors
     /// When the program is not there or cannot be started.
     pub fn start(plan: &Plan) -> Result<Ward> {
-        let folder =
-            tempfile::Builder::new().prefix("vmward-ward-").tempdir().context("while making a folder")?;
-        let config = folder.path().join("vmward.toml");
-        std::fs::write(&config, plan.text(folder.path())).context("while writing the configuration")?;
-        for part in ["state", "run"] {
-            std::fs::create_dir(folder.path().join(part)).context("while making the state folder")?;
+        let mut folder = RunFolder::new().context("while making a folder")?;
+        let state = plan.state.clone().unwrap_or_else(|| folder.file("state"));
+        std::fs::write(folder.file("vmward.toml"), plan.text(folder.path(), &state))
+            .context("while writing the configuration")?;
+        for path in [&state, &folder.file("run")] {
+            std::fs::create_dir_all(path).with_context(|| format!("while making {}", path.display()))?;
         }
-        let agent = spawn(folder.path())?;
-        Ok(Ward { folder, agent })
+        let agent = spawn(&mut folder)?;
+        Ok(Ward { agent, folder, state })
     }
 
     /// Ends the agent without warning and starts it again on the same state.

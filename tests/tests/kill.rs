@@ -61,9 +61,11 @@ fn kill_many_times(n: u32, settings: &str, spread: Duration) -> Result<()> {
     ward.kill()?;
     ward.restart()?;
     std::thread::sleep(Duration::from_secs(2));
-    let left: Vec<_> = ward.bundles()?.into_iter().filter(|path| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
-    }).collect();
+    let left: Vec<_> = ward
+        .bundles()?
+        .into_iter()
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')))
+        .collect();
     check_reports(&ward)?;
     // A diagnosis may run again by now, so one folder may be in the making.
     ensure!(left.len() <= 1, "half-done reports were not swept away: {left:?}");

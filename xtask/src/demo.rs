@@ -112,7 +112,11 @@ fn show(args: &Args, fault: &'static dyn Fault) -> Result<ExitCode> {
     let begun = Instant::now();
     let builder = standard_patient(&args.kernel, fault)?.name(&name);
     let mut guest = if fault.boots() { builder.boot()? } else { builder.start()? };
-    say(&format!("guest {name} is up after {:.1} s, QEMU is process {}", begun.elapsed().as_secs_f64(), guest.pid()));
+    say(&format!(
+        "guest {name} is up after {:.1} s, QEMU is process {}",
+        begun.elapsed().as_secs_f64(),
+        guest.pid()
+    ));
 
     let mut plan = Plan::for_guest(&name);
     plan.state = Some(state.clone());

@@ -85,7 +85,8 @@ fn earlier() -> Vec<Run> {
 
 fn keep(run: &Run) -> Result<()> {
     let line = serde_json::to_string(run).context("while writing a run")?;
-    let mut out = std::fs::File::options().create(true).append(true).open(file()).context("while keeping a run")?;
+    let mut out =
+        std::fs::File::options().create(true).append(true).open(file()).context("while keeping a run")?;
     writeln!(out, "{line}").context("while keeping a run")
 }
 
@@ -107,7 +108,10 @@ fn table(runs: &[Run]) -> String {
             all.join(", ")
         };
         let most = |pick: fn(&Run) -> Option<f64>| -> String {
-            runs.iter().filter_map(|run| pick(run)).max_by(f64::total_cmp).map_or(String::new(), |it| format!("{it:.1}"))
+            runs.iter()
+                .filter_map(|run| pick(run))
+                .max_by(f64::total_cmp)
+                .map_or(String::new(), |it| format!("{it:.1}"))
         };
         let void: u32 = runs.iter().map(|run| run.void).sum();
         // Writing to a string cannot fail.

@@ -22,7 +22,10 @@ impl Fault for LockChain {
     }
 
     fn inject(&self, guest: &mut Guest) -> Result<Proof> {
-        guest.nbd()?.swallow("vdb")?;
+        // One server serves both disks: when it falls silent, the application's own disk does too.
+        for disk in ["vda", "vdb"] {
+            guest.nbd()?.swallow(disk)?;
+        }
         let shown = truth::asked(guest, "fault lock-chain", Duration::from_secs(60))?;
         let blocked = truth::blocked(guest, 3, Duration::from_secs(30))?;
         let swallowed = guest.nbd()?.swallowed("vdb")?;
@@ -33,6 +36,9 @@ impl Fault for LockChain {
     }
 
     fn heal(&self, guest: &mut Guest) -> Result<()> {
-        Ok(guest.nbd()?.resume("vdb")?)
+        for disk in ["vda", "vdb"] {
+            guest.nbd()?.resume(disk)?;
+        }
+        Ok(())
     }
 }

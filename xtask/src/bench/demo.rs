@@ -26,11 +26,13 @@ const AT_REST: Duration = Duration::from_secs(60);
 
 /// Runs it.
 pub fn run(args: &Args, samples: &mut Samples) -> Result<Vec<Figure>> {
-    let faults = if args.faults.is_empty() { vec!["lock-chain".into(), "panic".into()] } else { args.faults.clone() };
+    let faults =
+        if args.faults.is_empty() { vec!["lock-chain".into(), "panic".into()] } else { args.faults.clone() };
     let kernels = if args.kernels.is_empty() { vec!["amd64-6.1".into()] } else { args.kernels.clone() };
     for kernel in &kernels {
         for fault in &faults {
-            let done = samples.lines.iter().filter(|it| it["fault"] == **fault && it["kernel"] == **kernel).count();
+            let done =
+                samples.lines.iter().filter(|it| it["fault"] == **fault && it["kernel"] == **kernel).count();
             for number in done..args.runs.unwrap_or(RUNS) {
                 eprintln!("bench demo: {fault} on {kernel}, run {}", number + 1);
                 let run = sweep::run(fault, kernel)?;
@@ -52,12 +54,23 @@ fn figures(samples: &Samples) -> Vec<Figure> {
     };
     let labelled = |it: &Value| it["scenario"] == "app-label";
     let panics = |it: &Value| it["fault"] == "panic";
-    let broken = samples.lines.iter().filter(|it| it["problems"].as_array().is_some_and(|all| !all.is_empty()));
+    let broken =
+        samples.lines.iter().filter(|it| it["problems"].as_array().is_some_and(|all| !all.is_empty()));
     let mut figures = vec![
         Figure::at_most("runs that were not as promised", broken.count() as f64, "runs", 0.0),
         Figure::at_most("guest paused, longest", largest(&samples.numbers("paused_us")), "us", 0.0),
-        Figure::at_most("agent with ten guests at rest, CPU", largest(&samples.numbers("cpu_percent")), "% core", 5.0),
-        Figure::at_most("agent with ten guests at rest, RSS", largest(&samples.numbers("rss_mib")), "MiB", 64.0),
+        Figure::at_most(
+            "agent with ten guests at rest, CPU",
+            largest(&samples.numbers("cpu_percent")),
+            "% core",
+            5.0,
+        ),
+        Figure::at_most(
+            "agent with ten guests at rest, RSS",
+            largest(&samples.numbers("rss_mib")),
+            "MiB",
+            64.0,
+        ),
     ];
     let mut add = |name: &str, values: Vec<f64>, most: f64| {
         if !values.is_empty() {
@@ -75,8 +88,10 @@ fn figures(samples: &Samples) -> Vec<Figure> {
 /// CPU time and memory of an agent that watches ten quiet guests.
 fn at_rest() -> Result<Value> {
     let names: Vec<String> = (0..10).map(|n| format!("rest-{}-{n}", std::process::id())).collect();
-    let guests: Vec<Guest> =
-        names.iter().map(|name| Ok(unikernel::guest(name, Mode::Heartbeat)?.boot()?)).collect::<Result<_>>()?;
+    let guests: Vec<Guest> = names
+        .iter()
+        .map(|name| Ok(unikernel::guest(name, Mode::Heartbeat)?.boot()?))
+        .collect::<Result<_>>()?;
     let plan = Plan { guests: names, settings: "prompt = \"unikernel> $\"\n".into(), ..Plan::for_guest("") };
     let ward = Ward::start(&plan)?;
     // The start itself (discovery, first connections) is not rest.
@@ -87,23 +102,31 @@ fn at_rest() -> Result<Value> {
     let percent = used.as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0;
     let incidents = ward.incidents()?.len();
     drop(guests);
-    Ok(json!({ "at_rest": true, "cpu_percent": percent, "rss_mib": rss_mib(ward.pid())?, "incidents": incidents }))
+    Ok(
+        json!({ "at_rest": true, "cpu_percent": percent, "rss_mib": rss_mib(ward.pid())?, "incidents": incidents }),
+    )
 }
 
 /// User and system time of a process so far: fields 14 and 15 of `/proc/PID/stat`, in clock ticks of
 /// 10 ms (proc_pid_stat(5); Linux reports them in USER_HZ, which is 100 on every architecture of ours).
 pub fn cpu_time(pid: u32) -> Result<Duration> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("while reading the agent's CPU time")?;
+    let text =
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).context("while reading the agent's CPU time")?;
     let after = text.rsplit_once(')').map(|(_, after)| after).context("no name in stat")?;
     let fields: Vec<u64> = after.split_whitespace().filter_map(|field| field.parse().ok()).collect();
     // The state letter does not parse and falls out; ppid is the first number, utime the eleventh.
-    let ticks = fields.get(10).zip(fields.get(11)).map(|(user, system)| user + system).context("too few fields in stat")?;
+    let ticks = fields
+        .get(10)
+        .zip(fields.get(11))
+        .map(|(user, system)| user + system)
+        .context("too few fields in stat")?;
     Ok(Duration::from_millis(ticks * 10))
 }
 
 /// Resident memory of a process, MiB.
 pub fn rss_mib(pid: u32) -> Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).context("while reading the agent's memory")?;
+    let text =
+        std::fs::read_to_string(format!("/proc/{pid}/status")).context("while reading the agent's memory")?;
     let kib: f64 = text
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))

@@ -43,7 +43,8 @@ impl Tenth {
                 self.holder = None;
                 if bad {
                     // Its own monitor is one client at a time; the fixture's second socket is not it.
-                    let stream = UnixStream::connect(self.real.qmp_path()).context("while taking the monitor")?;
+                    let stream =
+                        UnixStream::connect(self.real.qmp_path()).context("while taking the monitor")?;
                     self.holder = Some(stream);
                 }
             }
@@ -62,14 +63,18 @@ pub fn run(args: &Args, samples: &mut Samples) -> Result<Vec<Figure>> {
     let nine: Vec<String> = (0..9).map(|n| format!("iso-{}-{n}", std::process::id())).collect();
     let tenth_name = format!("iso-{}-tenth", std::process::id());
     let fake_name = format!("iso-{}-fake", std::process::id());
-    let guests: Vec<Guest> =
-        nine.iter().map(|name| Ok(unikernel::guest(name, Mode::Heartbeat)?.boot()?)).collect::<Result<_>>()?;
+    let guests: Vec<Guest> = nine
+        .iter()
+        .map(|name| Ok(unikernel::guest(name, Mode::Heartbeat)?.boot()?))
+        .collect::<Result<_>>()?;
     let folder = RunFolder::new()?;
     let fake = FakeQemu::start(folder.path())?;
-    let mut tenth = Tenth { real: unikernel::guest(&tenth_name, Mode::Heartbeat)?.boot()?, fake, holder: None };
+    let mut tenth =
+        Tenth { real: unikernel::guest(&tenth_name, Mode::Heartbeat)?.boot()?, fake, holder: None };
     let mut names = nine.clone();
     names.push(tenth_name);
-    let mut plan = Plan { guests: names, settings: "prompt = \"unikernel> $\"\n".into(), ..Plan::for_guest("") };
+    let mut plan =
+        Plan { guests: names, settings: "prompt = \"unikernel> $\"\n".into(), ..Plan::for_guest("") };
     plan.scenarios.push("monitor-answers".into());
     plan.more = format!(
         "\n[[guest]]\nname = {fake_name:?}\nwatch = true\nscenarios = {:?}\nqmp = {{ path = {:?}, policy = \"hold\" }}\n\
@@ -83,7 +88,11 @@ pub fn run(args: &Args, samples: &mut Samples) -> Result<Vec<Figure>> {
     for way in WAYS {
         for number in 0..args.runs.unwrap_or(RUNS) {
             for bad in [false, true] {
-                if samples.lines.iter().any(|it| it["way"] == way && it["number"] == number && it["bad"] == bad) {
+                if samples
+                    .lines
+                    .iter()
+                    .any(|it| it["way"] == way && it["number"] == number && it["bad"] == bad)
+                {
                     continue;
                 }
                 eprintln!("bench isolation: {way}, {} {}", if bad { "bad" } else { "healthy" }, number + 1);
@@ -107,7 +116,8 @@ pub fn run(args: &Args, samples: &mut Samples) -> Result<Vec<Figure>> {
 
 /// The rounds of the nine between two moments of the host's clock.
 fn phase(ward: &Ward, nine: &[String], from_ms: u64, to_ms: u64) -> Result<Value> {
-    let text = std::fs::read_to_string(ward.state().join("rounds.jsonl")).context("while reading the rounds")?;
+    let text =
+        std::fs::read_to_string(ward.state().join("rounds.jsonl")).context("while reading the rounds")?;
     let rounds: Vec<RoundFigures> = text
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
@@ -115,7 +125,10 @@ fn phase(ward: &Ward, nine: &[String], from_ms: u64, to_ms: u64) -> Result<Value
         .filter(|round| (from_ms * 1000..to_ms * 1000).contains(&round.scheduled_us))
         .collect();
     if rounds.is_empty() {
-        bail!("the nine guests had no round in this phase; the agent's last lines:\n{}", vmward_tests::ward::tail(&ward.log(), 20));
+        bail!(
+            "the nine guests had no round in this phase; the agent's last lines:\n{}",
+            vmward_tests::ward::tail(&ward.log(), 20)
+        );
     }
     let missed: u64 = rounds.iter().map(|round| round.missed).sum();
     let not_passed = rounds.iter().filter(|round| round.answer != "pass").count();
@@ -131,12 +144,18 @@ fn figures(samples: &Samples) -> Vec<Figure> {
             let of = samples.lines.iter().filter(|it| it["way"] == way && it["bad"] == bad);
             of.filter_map(|it| it["took_us"].as_array()).flatten().filter_map(Value::as_f64).collect()
         };
-        let missed: f64 = samples.lines.iter().filter(|it| it["way"] == way).filter_map(|it| it["missed"].as_f64()).sum();
+        let missed: f64 =
+            samples.lines.iter().filter(|it| it["way"] == way).filter_map(|it| it["missed"].as_f64()).sum();
         let (healthy, bad) = (percentile(&took(false), 0.99), percentile(&took(true), 0.99));
         figures.push(Figure::at_most(&format!("{way}: rounds missed by the nine"), missed, "rounds", 0.0));
         figures.push(Figure::shown(&format!("{way}: p99 round, tenth healthy"), healthy / 1000.0, "ms"));
         figures.push(Figure::shown(&format!("{way}: p99 round, tenth bad"), bad / 1000.0, "ms"));
-        figures.push(Figure::at_most(&format!("{way}: p99 bad over healthy"), bad / healthy, "times", FACTOR));
+        figures.push(Figure::at_most(
+            &format!("{way}: p99 bad over healthy"),
+            bad / healthy,
+            "times",
+            FACTOR,
+        ));
     }
     figures
 }

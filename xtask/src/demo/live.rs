@@ -38,7 +38,8 @@ impl Live {
         loop {
             for round in self.fresh()? {
                 *self.counts.entry(round.scenario.clone()).or_default() += 1;
-                let changed = self.last.get(&round.scenario).is_none_or(|before| before.answer != round.answer);
+                let changed =
+                    self.last.get(&round.scenario).is_none_or(|before| before.answer != round.answer);
                 if changed && !std::io::stdout().is_terminal() {
                     println!("  {}", line(&round));
                 }
@@ -86,5 +87,10 @@ impl Live {
 }
 
 fn line(round: &RoundFigures) -> String {
-    format!("{:<16} {:<8} {:>7.1} ms", round.scenario, round.answer, Duration::from_micros(round.took_us).as_secs_f64() * 1e3)
+    format!(
+        "{:<16} {:<8} {:>7.1} ms",
+        round.scenario,
+        round.answer,
+        Duration::from_micros(round.took_us).as_secs_f64() * 1e3
+    )
 }
