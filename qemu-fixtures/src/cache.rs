@@ -71,7 +71,8 @@ impl Cache {
         if path.exists() {
             return Ok(path);
         }
-        let tmp = self.root.join("tmp").join(format!("{}.{}", key.replace('/', "-"), std::process::id()));
+        // Whoever holds the lock owns this name; what a killed process left there is thrown away.
+        let tmp = self.root.join("tmp").join(key.replace('/', "-"));
         remove(&tmp)?;
         if let Err(error) = make(&tmp).and_then(|()| publish(&tmp, &path)) {
             // The first error is the one worth telling.
