@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod capture;
 pub mod config;
+pub mod guardian;
 pub mod node;
 pub mod opener;
 pub mod probe;
