@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::prefix::{Line, Source};
-use crate::prompt::{PromptKind, prompt_kind};
+use crate::prompt::PromptKind;
 
 /// A step of the boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,8 +61,8 @@ pub enum Phase {
     GoingDown,
 }
 
-/// Reads a boot step.
-pub(crate) fn boot_mark(line: &Line<'_>) -> Option<BootMark> {
+/// Reads a boot step. `prompt` is the prompt that the line is, if it is one.
+pub(crate) fn boot_mark(line: &Line<'_>, prompt: Option<PromptKind>) -> Option<BootMark> {
     let text = line.text;
     if let Some(rest) = text.strip_prefix("Linux version ") {
         // The banner has the compiler in brackets; an application that talks of Linux has not.
@@ -87,7 +87,7 @@ pub(crate) fn boot_mark(line: &Line<'_>) -> Option<BootMark> {
     } else if starts(BOOTLOADER) || text.contains("Hit any key to stop autoboot") {
         Some(BootMark::Bootloader)
     } else {
-        (prompt_kind(text) == Some(PromptKind::Login)).then_some(BootMark::Login)
+        (prompt == Some(PromptKind::Login)).then_some(BootMark::Login)
     }
 }
 
@@ -153,17 +153,21 @@ mod tests {
         Line::parse(text, 0..text.len() as u64)
     }
 
+    fn mark_of(text: &str) -> Option<BootMark> {
+        boot_mark(&line(text), crate::prompt::prompt_kind(text))
+    }
+
     #[test]
     fn boot_steps_are_seen() {
-        let kernel = boot_mark(&line(
+        let kernel = mark_of(
             "[    0.000000] Linux version 6.1.0-50-cloud-amd64 (debian-kernel@lists.debian.org) (gcc-12",
-        ));
+        );
         assert_eq!(kernel, Some(BootMark::Kernel { release: "6.1.0-50-cloud-amd64".into() }));
-        assert_eq!(boot_mark(&line("Linux version 6.1 is nice")), None);
-        assert_eq!(boot_mark(&line("[    2.487] x")), None);
-        assert_eq!(boot_mark(&line("[    2.487777] Run /init as init process")), Some(BootMark::Init));
-        assert_eq!(boot_mark(&line("SeaBIOS (version 1.16.2)")), Some(BootMark::Firmware));
-        assert_eq!(boot_mark(&line("debian login: ")), Some(BootMark::Login));
+        assert_eq!(mark_of("Linux version 6.1 is nice"), None);
+        assert_eq!(mark_of("[    2.487] x"), None);
+        assert_eq!(mark_of("[    2.487777] Run /init as init process"), Some(BootMark::Init));
+        assert_eq!(mark_of("SeaBIOS (version 1.16.2)"), Some(BootMark::Firmware));
+        assert_eq!(mark_of("debian login: "), Some(BootMark::Login));
     }
 
     #[test]

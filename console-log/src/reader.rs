@@ -170,7 +170,7 @@ impl State {
     }
 
     fn marks(&mut self, line: &Line<'_>, events: &mut Vec<Event>) {
-        if let Some(mark) = boot_mark(line) {
+        if let Some(mark) = boot_mark(line, self.last_prompt) {
             self.phase = Phase::after_boot(&mark);
             if matches!(mark, BootMark::Kernel { .. } | BootMark::Firmware) {
                 self.n_stamped = 0;
