@@ -1,4 +1,24 @@
 //! Targets: the guests of this host, who they are and the ways to reach them.
+//!
+//! * [`discover`] looks once, [`Finder`] again and again.
+//! * Three ways: `[[guest]]` entries, EVE's folders, QEMU's command lines in `/proc`. What several ways say
+//!   of one guest is put together; the more trusted one's words stand.
+//! * A way of reaching it that cannot be used is kept with the reason ([`Target::transports`]).
+
+mod chardev;
+mod cmdline;
+mod draft;
+mod eve;
+mod find;
+mod from_config;
+mod from_proc;
+mod options;
+mod process;
+mod pty;
+mod reach;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,7 +27,20 @@ use serde::Serialize;
 use uuid::Uuid;
 use vmward_model::{GuestId, Incarnation, TransportStatus};
 
+pub use find::{Finder, discover};
+pub use from_proc::OWN_SOCKET;
+
 use crate::config::{ConsoleKind, QmpPolicy};
+
+/// What a search gave.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Discovered {
+    /// The guests, by name.
+    pub targets: Vec<Target>,
+    /// What went wrong with the search as a whole.
+    pub problems: Vec<String>,
+}
 
 /// One guest, as found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
