@@ -112,7 +112,11 @@ struct Parameters {
 
 impl Parameters {
     fn read() -> Self {
-        let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+        Self::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default())
+    }
+
+    /// Of a parameter that is there twice the last one counts, as for the kernel.
+    fn parse(line: &str) -> Self {
         let value = |name: &str| line.split_whitespace().rev().find_map(|it| it.strip_prefix(name));
         Self {
             sysrq: value("patient.sysrq=").unwrap_or("1").to_owned(),
@@ -153,4 +157,17 @@ fn data_disk() -> bool {
     let mounted = result.is_ok();
     note(result.context("cannot mount /dev/vda on /data"));
     mounted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_have_defaults_and_the_last_one_counts() {
+        let it = Parameters::parse("console=ttyS0 panic=0");
+        assert_eq!((it.sysrq.as_str(), it.app, it.shell), ("1", true, true));
+        let it = Parameters::parse("patient.sysrq=0 patient.app=off patient.sysrq=438 patient.shell=off");
+        assert_eq!((it.sysrq.as_str(), it.app, it.shell), ("438", false, false));
+    }
 }

@@ -22,6 +22,7 @@ pub(crate) struct Task {
     pub(crate) state: char,
     pub(crate) utime: u64,
     pub(crate) stime: u64,
+    pub(crate) rt_priority: u64,
     pub(crate) wchan: String,
 }
 
@@ -57,19 +58,26 @@ fn numbers(folder: &str) -> Vec<u32> {
 fn task(pid: u32, tid: u32) -> Option<Task> {
     let folder = format!("/proc/{pid}/task/{tid}");
     let stat = fs::read_to_string(format!("{folder}/stat")).ok()?;
-    // `pid (comm) state ...`; the name itself may hold spaces and brackets.
+    let wchan = fs::read_to_string(format!("{folder}/wchan")).unwrap_or_default();
+    parse(pid, tid, &stat, wchan)
+}
+
+/// `TID (NAME) STATE ...`, see proc_pid_stat(5); the name itself may hold spaces and brackets.
+fn parse(pid: u32, tid: u32, stat: &str, wchan: String) -> Option<Task> {
     let (head, tail) = stat.rsplit_once(") ")?;
     let (_, comm) = head.split_once('(')?;
     let fields: Vec<&str> = tail.split_whitespace().collect();
-    let number = |at: usize| fields.get(at).and_then(|it| it.parse().ok()).unwrap_or(0);
+    // The manual counts from 1, and two fields are gone.
+    let number = |field: usize| fields.get(field - 3).and_then(|it| it.parse().ok()).unwrap_or(0);
     Some(Task {
         pid,
         tid,
         comm: comm.to_owned(),
         state: fields.first()?.chars().next()?,
-        utime: number(11),
-        stime: number(12),
-        wchan: fs::read_to_string(format!("{folder}/wchan")).unwrap_or_default(),
+        utime: number(14),
+        stime: number(15),
+        rt_priority: number(40),
+        wchan,
     })
 }
 
@@ -134,4 +142,29 @@ pub(crate) fn table(path: &str) -> Map<String, Value> {
 /// One number of [`table`]; 0 when it is not there.
 pub(crate) fn number(path: &str, name: &str) -> u64 {
     table(path).get(name).and_then(Value::as_u64).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_brackets() {
+        let stat = "7 (a) b (c) D 1 7 7 0 -1 64 0 0 0 0 11 12 0 0 -100 0 1 0 5 0 0 1 0 0 0 0 0 0 0 0 0 0 0 0 17 1 99 1 0";
+        let task = parse(7, 7, stat, "pipe_read".into()).unwrap();
+        assert_eq!((task.comm.as_str(), task.state), ("a) b (c", 'D'));
+        assert_eq!((task.utime, task.stime, task.rt_priority), (11, 12, 99));
+    }
+
+    #[test]
+    fn half_a_line_is_no_task() {
+        assert!(parse(7, 7, "7 (sh", String::new()).is_none());
+        assert!(parse(7, 7, "7 (sh) ", String::new()).is_none());
+    }
+
+    #[test]
+    fn our_own_threads_are_listed() {
+        let ours = std::process::id();
+        assert!(tasks().iter().any(|it| it.pid == ours && it.tid == ours));
+    }
 }

@@ -99,3 +99,24 @@ fn attr_out() -> Vec<u8> {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_have_the_kernels_sizes() {
+        // sizeof(struct fuse_init_out) and sizeof(struct fuse_attr_out) of protocol 7.23 and later.
+        assert_eq!(init_out().len(), 64);
+        assert_eq!(attr_out().len(), 104);
+    }
+
+    #[test]
+    fn a_name_is_found_in_lookups_and_new_folders() {
+        let request = |opcode, body: &[u8]| Request { opcode, unique: 1, body: body.to_vec() };
+        assert!(request(LOOKUP, b"bait\0").is_about("bait"));
+        assert!(request(MKDIR, b"\0\0\0\0\0\0\0\0bait\0").is_about("bait"));
+        assert!(!request(GETATTR, b"bait\0").is_about("bait"));
+        assert!(!request(LOOKUP, b"other\0").is_about("bait"));
+    }
+}

@@ -88,24 +88,29 @@ impl Vmstat {
     }
 }
 
-/// Writes what mkswap would: `union swap_header`, include/linux/swap.h, version 1 in host byte order.
+/// Writes what mkswap would.
 fn make_swap(disk: &str) -> Result<()> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .open(disk)
         .with_context(|| format!("cannot open {disk}"))?;
-    let page_size = sys::page_size();
     let name = disk.trim_start_matches("/dev/");
     let sectors: u64 = std::fs::read_to_string(format!("/sys/block/{name}/size"))?.trim().parse()?;
-    let n_pages = sectors * 512 / page_size as u64;
+    let page = swap_header(sectors * 512, sys::page_size());
+    file.write_all_at(&page, 0).context("cannot write the swap header")?;
+    file.sync_all().context("cannot write the swap header")
+}
+
+/// The first page of swap space: `union swap_header`, include/linux/swap.h, version 1 in host byte order.
+fn swap_header(bytes: u64, page_size: usize) -> Vec<u8> {
+    let n_pages = bytes / page_size as u64;
     let last_page = u32::try_from(n_pages.saturating_sub(1)).unwrap_or(u32::MAX);
     let mut page = vec![0; page_size];
     page[1024..1028].copy_from_slice(&1_u32.to_ne_bytes());
     page[1028..1032].copy_from_slice(&last_page.to_ne_bytes());
     page[page_size - 10..].copy_from_slice(b"SWAPSPACE2");
-    file.write_all_at(&page, 0).context("cannot write the swap header")?;
-    file.sync_all().context("cannot write the swap header")
+    page
 }
 
 /// Fills the memory there is in one go, then touches pages in no order, so that what was thrown out is
@@ -148,4 +153,18 @@ fn touch(memory: &mut [u8], page_size: usize, seed: u64) {
 
 fn heal() -> Result<Value> {
     end_all("memory-hog")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_swap_header_is_the_one_that_mkswap_writes() {
+        // The first page after `mkswap` (util-linux 2.38) on 1 MiB, without the random UUID.
+        let page = swap_header(1 << 20, 4096);
+        assert_eq!(page[1024..1036], [1, 0, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(&page[4086..], b"SWAPSPACE2");
+        assert_eq!(page.len(), 4096);
+    }
 }

@@ -6,8 +6,9 @@
 //! `sched_ext` server. Which of these exist is seen in debugfs.
 
 use std::fs;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -19,8 +20,8 @@ use crate::{proc, sys};
 
 const RUNTIME: &str = "/proc/sys/kernel/sched_rt_runtime_us";
 const SERVERS: [&str; 2] = ["/sys/kernel/debug/sched/fair_server", "/sys/kernel/debug/sched/ext_server"];
-/// Between a spinner's start and its first turn, so that all of them get to start.
-const HEAD_START: Duration = Duration::from_millis(1500);
+/// The spinners' starting signal: without one, the first of them would keep the others from starting.
+const GO: &str = "/run/rt-spin.go";
 
 /// See the file's header.
 pub(super) const FAULT: Fault =
@@ -48,12 +49,9 @@ fn start(_: &[&str]) -> Result<Start> {
     if runtime.trim() != "-1" {
         bail!("{RUNTIME} is {} after writing -1", runtime.trim());
     }
-    let n_cpus = proc::n_cpus();
-    spawn_spinners(n_cpus)?;
-    let is_spinner = |it: &proc::Task| it.comm == "rt-spinner";
-    let spinners = proc::wait_for("the spinners ready", n_cpus, HEAD_START / 2, is_spinner, |_| true)?;
-    // They are on their way; there is nothing left to do but to reply quickly.
-    Ok(Start::Armed(json!({ "spinners": spinners, "servers_off": servers }), Box::new(|| Ok(()))))
+    let spinners = ready_spinners()?;
+    let action = || fs::write(GO, "").context("cannot start the spinners");
+    Ok(Start::Armed(json!({ "spinners": spinners, "servers_off": servers }), Box::new(action)))
 }
 
 fn start_throttled(_: &[&str]) -> Result<Start> {
@@ -61,31 +59,40 @@ fn start_throttled(_: &[&str]) -> Result<Start> {
     if runtime.trim() == "-1" {
         bail!("the realtime throttle is off");
     }
-    let n_cpus = proc::n_cpus();
-    spawn_spinners(n_cpus)?;
-    let is_spinner = |it: &proc::Task| it.comm == "rt-spinner";
-    proc::wait_for("every spinner with a second of CPU time", n_cpus, PATIENCE, is_spinner, |it| {
-        it.utime > 100
-    })
-    .map(Start::Shown)
+    ready_spinners()?;
+    fs::write(GO, "").context("cannot start the spinners")?;
+    let enough = |it: &proc::Task| it.utime > 100;
+    proc::wait_for("every spinner with a second of CPU time", proc::n_cpus(), PATIENCE, is_spinner, enough)
+        .map(Start::Shown)
 }
 
 fn heal() -> Result<Value> {
+    fs::remove_file(GO).context("there was no starting signal")?;
     end_all("rt-spinner")
 }
 
-fn spawn_spinners(n_cpus: usize) -> Result<()> {
+fn is_spinner(task: &proc::Task) -> bool {
+    task.comm == "rt-spinner"
+}
+
+/// One spinner bound to each CPU, with its priority, waiting for [`GO`].
+fn ready_spinners() -> Result<Value> {
+    let n_cpus = proc::n_cpus();
     for cpu in 0..n_cpus {
         spawn("rt-spinner", &[&cpu.to_string()])?;
     }
-    Ok(())
+    proc::wait_for("the spinners at SCHED_FIFO 99", n_cpus, PATIENCE, is_spinner, |it| {
+        // Field 40 of stat, see proc_pid_stat(5).
+        it.rt_priority == 99
+    })
 }
 
 fn spin(arguments: &[String]) -> Result<()> {
-    let began = Instant::now();
     pin(arguments.first().context("no CPU named")?.parse()?)?;
     sys::become_realtime(99).context("cannot get SCHED_FIFO 99")?;
-    std::thread::sleep(HEAD_START.saturating_sub(began.elapsed()));
+    while !Path::new(GO).exists() {
+        sleep(Duration::from_millis(10));
+    }
     loop {
         std::hint::spin_loop();
     }
