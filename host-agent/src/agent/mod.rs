@@ -5,6 +5,7 @@ pub mod durable;
 pub mod events;
 pub mod guest;
 pub mod incident;
+pub mod links;
 pub mod live;
 pub mod rounds;
 pub mod scribe;

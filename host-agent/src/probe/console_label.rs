@@ -8,9 +8,10 @@
 //! Cost to the guest: none, nothing is typed.
 
 use tokio::time::Instant;
-use vmward_model::TransportKind;
+use vmward_model::{Class, Confidence, TransportKind};
 
 use super::{Probe, Said, Settings, Step, seconds};
+use crate::agent::guest::seen::{Process, Seen};
 use crate::agent::guest::view::View;
 
 pub(super) struct ConsoleLabel;
@@ -24,7 +25,26 @@ impl Probe for ConsoleLabel {
         TransportKind::Console
     }
 
+    fn wakes_on(&self, seen: &Seen) -> bool {
+        matches!(seen, Seen::Process(_))
+    }
+
     fn begin(&self, view: &View, settings: &Settings, now: Instant) -> Step {
+        // No label can come from a guest whose QEMU does not run.
+        match view.process {
+            Process::Alive => {}
+            Process::Gone if view.leaving => {
+                return Step::Say(Said::unknown("QEMU ended as it had announced"));
+            }
+            Process::Gone => {
+                let said = Said::fail("no label can come: QEMU's process is gone");
+                return Step::Say(said.of(Class::QemuGone, Confidence::Certain).at_once());
+            }
+            Process::Stopped => {
+                let said = Said::fail("no label can come: QEMU's process is stopped (state T)");
+                return Step::Say(said.of(Class::QemuStuck, Confidence::Certain).at_once());
+            }
+        }
         if let Err(why) = &view.console.link {
             return Step::Say(Said::unknown(format!("the console cannot be used: {why}")));
         }
@@ -46,7 +66,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::agent::guest::seen::{Console, Seen};
+    use crate::agent::guest::seen::Console;
     use vmward_model::Answer;
 
     #[tokio::test(start_paused = true)]
