@@ -1,11 +1,21 @@
 //! The agent: one actor a guest, its incidents, the event store, the control socket.
+//!
+//! [`run`] is the daemon; [`control::client`] asks a daemon; [`once`] does without one.
 
 pub mod clock;
+pub mod control;
 pub mod durable;
 pub mod events;
+pub mod examine;
 pub mod guest;
 pub mod incident;
 pub mod links;
 pub mod live;
+pub mod once;
+pub mod paths;
+pub mod roster;
 pub mod rounds;
+mod run;
 pub mod scribe;
+
+pub use run::{Find, run};

@@ -84,6 +84,13 @@ impl Events {
         Ok(Events { queue: Arc::new(Closing(queue)), live })
     }
 
+    /// A store that keeps nothing, for what runs without an agent.
+    pub fn nowhere() -> Events {
+        let queue = Arc::new(Queue::new(1));
+        queue.close();
+        Events { queue: Arc::new(Closing(queue)), live: broadcast::channel(1).0 }
+    }
+
     /// Emits an event and gives it as it was numbered. Never blocks and never fails; see the
     /// module's words on a full queue.
     pub fn emit(&self, severity: Severity, about: Option<&About>, kind: EventKind) -> Event {

@@ -18,5 +18,6 @@ pub mod seen;
 pub mod view;
 #[cfg(test)]
 mod view_tests;
+pub mod ward;
 
 pub use running::ScenarioStatus;

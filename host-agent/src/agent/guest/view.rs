@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use vmward_model::observed::{BootPhase, MonitorHealth};
+use vmward_model::observed::{BootPhase, MonitorHealth, ShellSeen};
 use vmward_model::{EventKind, GuestInput, GuestState, Severity, Transition};
 
 use super::qmp_event;
-use super::seen::{Console, Monitor, Process, Seen, Trouble};
+use super::seen::{Console, Monitor, Process, Seen, ShellReply, Trouble};
 
 /// How long failures are excused after a guest was found, resumed, restored or migrated.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -61,6 +61,8 @@ pub struct ConsoleView {
     pub person: bool,
     /// Labels of this boot: how many, and when the last came.
     pub labels: BTreeMap<String, (u64, Instant)>,
+    /// What the shell last did when it was asked.
+    pub shell: Option<ShellSeen>,
 }
 
 /// What a look at the guest changed.
@@ -96,6 +98,7 @@ impl View {
                 phase: None,
                 person: false,
                 labels: BTreeMap::new(),
+                shell: None,
             },
             trouble: Vec::new(),
             more_trouble: 0,
@@ -120,6 +123,22 @@ impl View {
             Seen::Console(console) => self.take_console(console, now, &mut moved),
         }
         moved
+    }
+
+    /// Keeps what the shell did.
+    pub fn shell(&mut self, reply: &ShellReply) {
+        let millis = |it: &Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
+        self.console.shell = match reply {
+            ShellReply::Answered { took } => {
+                Some(ShellSeen { answered: true, took_ms: Some(millis(took)), said: None })
+            }
+            ShellReply::Said { text, took } => {
+                Some(ShellSeen { answered: true, took_ms: Some(millis(took)), said: Some(text.clone()) })
+            }
+            ShellReply::Silent { .. } => Some(ShellSeen { answered: false, took_ms: None, said: None }),
+            // Nothing was asked: what was seen before still holds.
+            ShellReply::Refused(_) | ShellReply::Unreachable(_) => return,
+        };
     }
 
     /// A probe passed that only a booted guest can pass.
@@ -251,6 +270,7 @@ impl View {
         self.more_trouble = 0;
         self.console.labels.clear();
         self.console.phase = None;
+        self.console.shell = None;
         self.grace_until = now + GRACE;
         moved.new_boot = true;
         self.input(GuestInput::Reset, why, now, moved);

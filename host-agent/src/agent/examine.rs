@@ -1,0 +1,267 @@
+//! A whole diagnosis: captures, findings, the bundle on disk. The real [`Ports`] of a guest.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::time::timeout;
+use vmward_findings::{CASE_KIND, Case, catalogue::Catalogue, conclude};
+use vmward_model::observed::{ConsoleSeen, LabelsSeen, TroubleSeen};
+use vmward_model::{
+    FORMAT, GuestState, Incarnation, Incident, IncidentState, Provenance, Rung, Sensitivity, TransportKind,
+};
+
+use super::clock;
+use super::guest::ports::{Examined, Job, Later, Ports};
+use super::guest::seen::ShellReply;
+use super::links::{Handles, is_hvc};
+use crate::capture::{ConsoleNow, Context, OverConsole, OverQmp, Plan, diagnose};
+use crate::config::{Diagnosis, GuestPolicy, L3, ProbeSpec, Scenario};
+use crate::node::{Process, Reader};
+use crate::probe::Settings;
+use crate::report::{Content, Origin, write};
+use crate::transport::console::text;
+use crate::transport::qmp::L3Permit;
+use crate::transport::sysrq::Ways;
+
+/// Lines of the console in the case; the raw bytes are an artifact of their own.
+const TAIL_LINES: usize = 60;
+/// Of a diagnosis' time, what is kept for writing the bundle.
+const WRITING: Duration = Duration::from_secs(5);
+
+/// All that the actor of one guest has others do.
+#[derive(Clone, Debug)]
+pub struct Examiner {
+    /// The guest's transports.
+    pub handles: Handles,
+    /// Its scenarios as configured.
+    pub scenarios: Arc<Vec<Scenario>>,
+    /// Every diagnosis.
+    pub diagnoses: Arc<BTreeMap<String, Diagnosis>>,
+    /// What holds for it.
+    pub policy: GuestPolicy,
+    /// Where bundles go.
+    pub reports: PathBuf,
+    /// Threads that may be lost to reads of this guest's `/proc`.
+    pub reader: Reader,
+}
+
+impl Ports for Examiner {
+    fn shell(&self, scenario: &str, settings: &Settings) -> Later<ShellReply> {
+        self.handles.shell(scenario, &settings.command, settings.timeout)
+    }
+
+    fn ask_status(&self) {
+        self.handles.nudge.notify_one();
+    }
+
+    fn rebooted(&self) {
+        if let Some(console) = self.handles.console.clone() {
+            tokio::spawn(async move { console.restarted().await });
+        }
+    }
+
+    fn examine(&self, job: Job) -> Later<Result<Examined, String>> {
+        let it = self.clone();
+        Box::pin(async move { it.whole(job).await })
+    }
+}
+
+impl Examiner {
+    async fn whole(self, job: Job) -> Result<Examined, String> {
+        let incarnation = job.about.incarnation.unwrap_or(Incarnation { pid: 0, start_ticks: 0, boot: 0 });
+        let plan = self.plan(&job);
+        let context = Arc::new(self.context(&job, incarnation));
+        let within = job.within.saturating_sub(WRITING);
+        let examined = timeout(within, diagnose(context, &plan)).await;
+        let examined =
+            examined.map_err(|_| format!("the captures were not over within {} s", within.as_secs()))?;
+
+        let mut case = Case::new(job.about.guest, incarnation, job.view.state, job.opening.clone());
+        case.probes = job.answers;
+        case.events = job.events;
+        case.observed = examined.observed;
+        case.kernel = examined.kernel;
+        case.captures = examined.records;
+        let conclusion = conclude(&case);
+        let summary = summary(&conclusion);
+
+        let mut contents: Vec<Content> = examined
+            .artifacts
+            .into_iter()
+            .map(|it| Content {
+                kind: it.kind.to_owned(),
+                media_type: it.media_type.to_owned(),
+                sensitivity: it.sensitivity,
+                provenance: it.provenance,
+                truncated: it.truncated,
+                bytes: it.bytes,
+            })
+            .collect();
+        contents.push(Content {
+            kind: CASE_KIND.to_owned(),
+            media_type: "application/json".to_owned(),
+            sensitivity: Sensitivity::Memory,
+            provenance: Provenance {
+                capture: CASE_KIND.to_owned(),
+                transport: TransportKind::Host,
+                rung: examined.highest.unwrap_or(Rung::L0),
+                at: examined.began,
+                took_ms: examined.took_ms,
+                paused_us: 0,
+            },
+            truncated: false,
+            bytes: serde_json::to_vec(&case).map_err(|error| format!("cannot write the case: {error}"))?,
+        });
+        let incident = Incident {
+            format: FORMAT,
+            id: job.incident,
+            guest: job.about.guest,
+            guest_name: job.about.name,
+            incarnation,
+            state: IncidentState::Reported,
+            guest_state: job.view.state,
+            notice: job.notice,
+            opening: job.opening,
+            class: conclusion.class,
+            findings: conclusion.findings,
+            captures: case.captures,
+        };
+        let class = incident.class;
+        let origin = Origin {
+            writer: concat!("vmward ", env!("CARGO_PKG_VERSION")).to_owned(),
+            host: host_name(),
+            written: clock::now(),
+        };
+        let reports = self.reports;
+        let writing = tokio::task::spawn_blocking(move || write(&reports, &incident, &contents, &origin));
+        match timeout(WRITING, writing).await {
+            Ok(Ok(Ok(bundle))) => Ok(Examined { class, summary, bundle: bundle.path().to_owned() }),
+            Ok(Ok(Err(error))) => Err(error.to_string()),
+            Ok(Err(error)) => Err(format!("writing the bundle broke: {error}")),
+            Err(_) => Err(format!("the disk did not take the bundle within {} s", WRITING.as_secs())),
+        }
+    }
+
+    /// The diagnosis that the scenario names, else the default one, else everything there is.
+    fn plan(&self, job: &Job) -> Plan {
+        let scenario = self.scenarios.iter().find(|it| it.name == job.opening.scenario);
+        let named = scenario.map_or("default", |it| it.diagnosis.as_str());
+        let failed = !job.on_demand;
+        match self.diagnoses.get(named).or_else(|| self.diagnoses.get("default")) {
+            Some(it) => Plan::of(it, &self.policy, failed),
+            None => Plan {
+                l2: self.policy.l2,
+                l3: self.policy.l3,
+                keys: self.policy.sysrq.as_str().to_owned(),
+                failed,
+                ..Plan::default()
+            },
+        }
+    }
+
+    fn context(&self, job: &Job, incarnation: Incarnation) -> Context {
+        let Handles { monitor, console, built, .. } = &self.handles;
+        let connected = job.view.console.link.is_ok();
+        let allowed = self.policy.l3 == L3::AfterFailure && !job.on_demand;
+        // A guest without vCPUs that run takes no key; a dead one is asked all the same, briefly.
+        let runs = !matches!(job.view.state, GuestState::Gone | GuestState::Paused | GuestState::Saving);
+        let sysrq = console.clone().filter(|_| allowed && connected && runs).map(|link| {
+            let ways = Ways {
+                chardev: built.as_ref().and_then(|it| it.chardev.clone()),
+                hvc: built.as_ref().is_some_and(is_hvc),
+                keyboard: monitor.is_some(),
+                log_level: None,
+            };
+            let why = format!("policy l3 = after-failure, incident {}", job.incident);
+            let permit = L3Permit::allowed(why);
+            let over = OverConsole { permit, console: link, monitor: monitor.clone(), ways };
+            Arc::new(over) as Arc<dyn crate::capture::SysRq>
+        });
+        let seen = self.console_seen(job);
+        let now = ConsoleNow { seen, link: console.clone() };
+        Context {
+            incarnation,
+            guest_state: job.view.state,
+            process: Process::new(incarnation.pid, incarnation.start_ticks, self.reader.clone(), None),
+            monitor: monitor.clone().map(|it| Arc::new(OverQmp(it)) as Arc<dyn crate::capture::Monitor>),
+            console: console.is_some().then(|| Arc::new(now) as Arc<dyn crate::capture::Console>),
+            sysrq,
+            pauser: None,
+            vcpu_threads: OnceLock::new(),
+        }
+    }
+
+    fn console_seen(&self, job: &Job) -> ConsoleSeen {
+        let view = &job.view.console;
+        let now = tokio::time::Instant::now();
+        let ago = |at: tokio::time::Instant| millis(now.saturating_duration_since(at));
+        let gap = self.scenarios.iter().find_map(|it| match &it.probe {
+            ProbeSpec::ConsoleLabel(label) => Some((it.name.as_str(), label.max_gap.get())),
+            _ => None,
+        });
+        let tail = self.handles.console.as_ref().map_or_else(Vec::new, |it| {
+            let text = text::plain(&it.newest(16 << 10));
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let mut lines: Vec<String> = text.lines().rev().take(TAIL_LINES).map(str::to_owned).collect();
+            lines.reverse();
+            lines
+        });
+        ConsoleSeen {
+            connected: view.link.is_ok(),
+            silent_ms: view.last_byte.map(ago),
+            phase: view.phase,
+            tail,
+            trouble: job
+                .view
+                .trouble
+                .iter()
+                .map(|(it, at)| TroubleSeen {
+                    kind: it.kind.clone(),
+                    title: it.title.clone(),
+                    ago_ms: ago(*at),
+                    bytes: it.bytes,
+                    fatal: it.fatal,
+                })
+                .collect(),
+            labels: gap.map(|(rule, gap)| {
+                let seen = view.labels.get(rule);
+                LabelsSeen {
+                    count: seen.map_or(0, |(count, _)| *count),
+                    last_ms: seen.map(|(_, at)| ago(*at)),
+                    max_gap_ms: millis(gap),
+                }
+            }),
+            shell: view.shell.clone(),
+        }
+    }
+}
+
+/// The deciding finding in a sentence of the catalogue; the class where there is none.
+fn summary(conclusion: &vmward_findings::Conclusion) -> String {
+    let Some(first) = conclusion.findings.first() else {
+        return format!("no rule decided; the verdict stands: {}", conclusion.class);
+    };
+    match Catalogue::built_in() {
+        Ok(catalogue) => catalogue.words(first).sentence,
+        Err(error) => {
+            tracing::error!("the message catalogue is broken: {error}");
+            first.rule.clone()
+        }
+    }
+}
+
+fn host_name() -> String {
+    match nix::unistd::gethostname() {
+        Ok(name) => name.to_string_lossy().into_owned(),
+        Err(error) => {
+            tracing::warn!("the host's name cannot be read: {error}");
+            String::new()
+        }
+    }
+}
+
+fn millis(it: Duration) -> u64 {
+    u64::try_from(it.as_millis()).unwrap_or(u64::MAX)
+}
