@@ -2,6 +2,7 @@
 //!
 //! * [`qemu`]: a builder for one QEMU process and a handle whose clean-up cannot be escaped;
 //! * [`kernels`], [`initramfs`], [`patient`], [`disk`]: what a Linux guest is made of, kept in [`cache`];
+//! * [`debian`]: a guest with systemd, getty and cron;
 //! * [`unikernel`]: a guest that starts in under a second;
 //! * [`standard`]: the guest that tests and the demo use; [`fault`]: the ways to break it;
 //! * [`nbd`]: a disk server that can fall silent;
@@ -9,6 +10,7 @@
 
 pub mod abba;
 pub mod cache;
+pub mod debian;
 pub mod disk;
 pub mod fault;
 pub mod gdb;

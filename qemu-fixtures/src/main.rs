@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use nix::sys::signal::{SigSet, Signal};
 use serde_json::{Value, json};
 use vmward_qemu_fixtures::cache::Cache;
+use vmward_qemu_fixtures::debian;
 use vmward_qemu_fixtures::fault::catalogue::Catalogue;
 use vmward_qemu_fixtures::fault::{self, Fault};
 use vmward_qemu_fixtures::kernels::{KERNELS, Lock};
@@ -26,7 +27,7 @@ struct Cli {
 enum Command {
     /// Lists kernels, unikernel modes and faults.
     List,
-    /// Starts a guest and keeps it until Ctrl-C: a kernel's name, or `unikernel-MODE`. Prints its
+    /// Starts a guest and keeps it until Ctrl-C: a kernel's name, `debian`, or `unikernel-MODE`. Prints its
     /// sockets as one line of JSON.
     Start {
         /// `amd64-6.1`, `unikernel-idle`, ...
@@ -88,6 +89,7 @@ fn list() -> Result<()> {
     for kernel in KERNELS {
         say(&format!("guest  {kernel}"))?;
     }
+    say("guest  debian")?;
     for mode in Mode::ALL {
         say(&format!("guest  unikernel-{}", mode.word()))?;
     }
@@ -103,6 +105,7 @@ fn start(name: &str, fault: &str) -> Result<()> {
             let mode = Mode::ALL.into_iter().find(|it| it.word() == word);
             unikernel::guest(name, mode.with_context(|| format!("no unikernel mode {word:?}"))?)?.boot()?
         }
+        None if name == "debian" => debian::guest(name)?.boot()?,
         None => fault::start(name, fault::find(fault)?)?,
     };
     say(&described(&mut guest)?.to_string())?;

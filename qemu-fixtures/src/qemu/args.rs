@@ -32,6 +32,7 @@ impl Builder {
             let base = format!("if=none,id={},format=raw", disk.name);
             let place = match &disk.source {
                 Source::File(path) => format!("file={}", comma(path)),
+                Source::Overlay(path) => format!("snapshot=on,file={}", comma(path)),
                 Source::CopyOf(_) => format!("file={}", comma(&disk_copy(folder, &disk.name))),
                 Source::NbdCopyOf(_) => nbd_drive(&folder.join("nbd.sock"), &disk.name),
                 Source::NbdSocket { socket, export } => nbd_drive(socket, export),

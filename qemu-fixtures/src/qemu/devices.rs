@@ -36,6 +36,8 @@ impl Memory {
 pub enum Source {
     /// A raw file that QEMU opens itself.
     File(PathBuf),
+    /// A throw-away overlay over this raw file (`snapshot=on`); the file stays as it is.
+    Overlay(PathBuf),
     /// A copy of this raw file, made in the guest's folder at each start.
     CopyOf(PathBuf),
     /// A copy of this raw file, served by the fixture's own NBD server over a unix socket.
