@@ -22,10 +22,8 @@ impl Fault for LockChain {
     }
 
     fn inject(&self, guest: &mut Guest) -> Result<Proof> {
-        // One server serves both disks: when it falls silent, the application's own disk does too.
-        for disk in ["vda", "vdb"] {
-            guest.nbd()?.swallow(disk)?;
-        }
+        // The application's own disk works on: its writers must be seen waiting for the lock alone.
+        guest.nbd()?.swallow("vdb")?;
         let shown = truth::asked(guest, "fault lock-chain", Duration::from_secs(60))?;
         let blocked = truth::blocked(guest, 3, Duration::from_secs(30))?;
         let swallowed = guest.nbd()?.swallowed("vdb")?;
@@ -36,9 +34,6 @@ impl Fault for LockChain {
     }
 
     fn heal(&self, guest: &mut Guest) -> Result<()> {
-        for disk in ["vda", "vdb"] {
-            guest.nbd()?.resume(disk)?;
-        }
-        Ok(())
+        Ok(guest.nbd()?.resume("vdb")?)
     }
 }

@@ -10,7 +10,7 @@ use crate::gdb;
 use crate::qemu::{Arch, Error, Guest};
 
 /// How long the patient may take to make a fault: it waits for its own proof.
-const FAULT_WAIT: Duration = Duration::from_secs(60);
+const FAULT_WAIT: Duration = Duration::from_secs(120);
 /// How long a small question may take.
 pub(super) const ASK_WAIT: Duration = Duration::from_secs(15);
 /// Beats come every 0.2 s. On a loaded host an emulated guest can miss some; not this many.

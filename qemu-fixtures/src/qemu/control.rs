@@ -29,7 +29,11 @@ impl Control {
         self.socket.send(request, deadline)?;
         let waited_for = format!("answer to `{request}`");
         loop {
-            let line = self.socket.next_line(&waited_for, deadline)?;
+            // The time since the request, not since the last beat.
+            let line = self.socket.next_line(&waited_for, deadline).map_err(|err| match err {
+                Error::Timeout { what, .. } => Error::Timeout { what, waited: wait },
+                other => other,
+            })?;
             match reading(&line, request) {
                 Reading::Other => {}
                 Reading::Answer(answer) => return Ok(answer),
