@@ -1,5 +1,7 @@
 //! Each fault's picture gives its class, and pictures that lack something never give a sure one.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, not only test functions")]
+
 mod build;
 
 use build::*;

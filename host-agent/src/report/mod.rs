@@ -9,6 +9,7 @@
 //! Only this module knows the names of files in a bundle.
 
 pub mod archive;
+mod chart;
 pub mod disk;
 pub mod limits;
 mod name;
@@ -18,6 +19,7 @@ mod tar_entry;
 mod writer;
 
 pub use archive::pack;
+pub use chart::chart;
 pub use limits::{Limits, OpenError};
 pub use reader::{Bundle, Checked, open};
 pub use sweep::{Swept, sweep};

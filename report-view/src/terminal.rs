@@ -1,0 +1,203 @@
+//! Renders a document as plain text for a terminal of some width, coloured or not.
+
+use crate::document::{Block, Document, Moment, Sign};
+use crate::escape::Text;
+
+/// How to render.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Columns; at least 40 are used.
+    pub width: usize,
+    /// Whether to use SGR colours.
+    pub colour: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { width: 100, colour: false }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Style {
+    Heading,
+    Trouble,
+    Quiet,
+}
+
+/// The document as lines, each ended by a newline. The only control sequences in it are the colours.
+pub fn render(document: &Document, options: Options) -> String {
+    let mut out = Out { text: String::new(), width: options.width.max(40), colour: options.colour };
+    out.wrapped(document.headline.as_str(), "", Some(Style::Trouble));
+    out.facts(&document.facts, "  ");
+    for section in &document.sections {
+        out.text.push('\n');
+        out.wrapped(section.title.as_str(), "", Some(Style::Heading));
+        out.blocks(&section.blocks, "  ");
+    }
+    out.text
+}
+
+struct Out {
+    text: String,
+    width: usize,
+    colour: bool,
+}
+
+impl Out {
+    fn blocks(&mut self, blocks: &[Block], indent: &str) {
+        for block in blocks {
+            self.block(block, indent);
+        }
+    }
+
+    fn block(&mut self, block: &Block, indent: &str) {
+        match block {
+            Block::Para(text) => self.wrapped(text.as_str(), indent, None),
+            Block::Items(items) => {
+                for it in items {
+                    self.hanging("- ", it.as_str(), indent, None);
+                }
+            }
+            Block::Facts(facts) => self.facts(facts, indent),
+            Block::Evidence(signs) => {
+                for Sign { supports, text, source } in signs {
+                    let (mark, style) =
+                        if *supports { ("+ ", None) } else { ("- against: ", Some(Style::Quiet)) };
+                    self.hanging(mark, &format!("{text} [{source}]"), indent, style);
+                }
+            }
+            Block::Table { head, rows } => self.table(head, rows, indent),
+            Block::Timeline(moments) => {
+                for Moment { at, text, marked } in moments {
+                    let mark = if *marked { ">> " } else { "   " };
+                    let style = marked.then_some(Style::Trouble);
+                    self.hanging(&format!("{mark}{at}  "), text.as_str(), indent, style);
+                }
+            }
+            Block::Lines(lines) => {
+                for it in lines {
+                    let mark = if it.marked { "!! " } else { "   " };
+                    self.hanging(mark, it.text.as_str(), indent, it.marked.then_some(Style::Trouble));
+                }
+            }
+            Block::Fold { summary, blocks, .. } => {
+                self.wrapped(summary.as_str(), indent, None);
+                self.blocks(blocks, &format!("{indent}  "));
+            }
+        }
+    }
+
+    fn facts(&mut self, facts: &[(Text, Text)], indent: &str) {
+        for (name, value) in facts {
+            self.hanging(&format!("{name}: "), value.as_str(), indent, None);
+        }
+    }
+
+    fn table(&mut self, head: &[&str], rows: &[Vec<Text>], indent: &str) {
+        let columns = head.len();
+        let cell = |row: &[Text], n: usize| row.get(n).map_or(0, |it| it.as_str().chars().count());
+        let widths: Vec<usize> = (0..columns)
+            .map(|n| rows.iter().map(|row| cell(row, n)).chain([head[n].chars().count()]).max().unwrap_or(0))
+            .collect();
+        let line = |cells: Vec<&str>| {
+            let padded: Vec<String> = cells
+                .iter()
+                .zip(&widths)
+                .map(|(it, width)| format!("{it:<width$}", width = *width))
+                .collect();
+            padded.join("  ").trim_end().to_owned()
+        };
+        if indent.len() + widths.iter().sum::<usize>() + 2 * columns.saturating_sub(1) <= self.width {
+            self.styled(&format!("{indent}{}", line(head.to_vec())), Some(Style::Quiet));
+            for row in rows {
+                let cells = row.iter().map(Text::as_str).collect();
+                self.styled(&format!("{indent}{}", line(cells)), None);
+            }
+        } else {
+            // Too wide for columns: one row a paragraph.
+            for row in rows {
+                let cells: Vec<String> = head
+                    .iter()
+                    .zip(row)
+                    .filter(|(_, it)| !it.is_empty())
+                    .map(|(name, it)| format!("{name} {it}"))
+                    .collect();
+                self.hanging("- ", &cells.join("; "), indent, None);
+            }
+        }
+    }
+
+    fn wrapped(&mut self, text: &str, indent: &str, style: Option<Style>) {
+        self.hanging("", text, indent, style);
+    }
+
+    /// A text that begins with `mark` and goes on below its first word.
+    fn hanging(&mut self, mark: &str, text: &str, indent: &str, style: Option<Style>) {
+        // A long mark on a narrow terminal must leave room for words.
+        let hang = mark.chars().count().min(self.width / 3);
+        let below = format!("{indent}{}", " ".repeat(hang));
+        let room = self.width.saturating_sub(indent.chars().count() + hang).max(16);
+        let first_room = self.width.saturating_sub(indent.chars().count() + mark.chars().count()).max(16);
+        for (n, part) in wrap(text, first_room, room).into_iter().enumerate() {
+            let line = if n == 0 { format!("{indent}{mark}{part}") } else { format!("{below}{part}") };
+            self.styled(line.trim_end(), style);
+        }
+    }
+
+    fn styled(&mut self, line: &str, style: Option<Style>) {
+        let code = match style.filter(|_| self.colour) {
+            None => None,
+            Some(Style::Heading) => Some("1"),
+            Some(Style::Trouble) => Some("1;31"),
+            Some(Style::Quiet) => Some("2"),
+        };
+        match code {
+            Some(code) => self.text.push_str(&format!("\u{1b}[{code}m{line}\u{1b}[0m\n")),
+            None => {
+                self.text.push_str(line);
+                self.text.push('\n');
+            }
+        }
+    }
+}
+
+/// Parts of a text that fit, broken at blanks where there are any; at least one part.
+fn wrap(text: &str, first_room: usize, room: usize) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut rest: Vec<char> = text.chars().collect();
+    let mut limit = first_room;
+    while rest.len() > limit {
+        let cut =
+            rest[..=limit].iter().rposition(|it| *it == ' ').filter(|at| *at > limit / 3).unwrap_or(limit);
+        let tail = rest.split_off(cut);
+        parts.push(rest.iter().collect::<String>());
+        rest = tail.into_iter().skip_while(|it| *it == ' ').collect();
+        limit = room;
+    }
+    parts.push(rest.iter().collect());
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn words_are_kept_whole_and_long_ones_cut() {
+        assert_eq!(wrap("one two three", 8, 8), ["one two", "three"]);
+        assert_eq!(wrap("abcdefghij", 4, 4), ["abcd", "efgh", "ij"]);
+        assert_eq!(wrap("", 4, 4), [""]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_by_wrapping(text in "[a-z ]{0,200}", room in 16usize..60) {
+            let parts = wrap(&text, room, room);
+            prop_assert!(parts.iter().all(|it| it.chars().count() <= room));
+            let bare = |it: &str| it.replace(' ', "");
+            prop_assert_eq!(bare(&parts.concat()), bare(&text));
+        }
+    }
+}

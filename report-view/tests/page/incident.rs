@@ -1,0 +1,155 @@
+//! An incident with something in every field that a guest, or whoever made the bundle, may write.
+
+use serde_json::{Value, json};
+use vmward_kernel_facts::{CpuStack, MemSummary, Task};
+use vmward_model::observed::Observed;
+use vmward_model::{Event, Manifest, ProbeAnswer};
+use vmward_report_view::{Chart, Document, Sysrq, Words, document};
+
+/// The parts of a chart, owned.
+pub struct Incident {
+    manifest: Manifest,
+    observed: Observed,
+    probes: Vec<ProbeAnswer>,
+    events: Vec<Event>,
+    blocked: Vec<Task>,
+    tasks: Vec<Task>,
+    cpus: Vec<CpuStack>,
+    memory: MemSummary,
+    text: String,
+}
+
+fn at(ms: u64) -> Value {
+    json!({ "utc": format!("2026-11-21T10:00:{:02}Z", ms / 1000), "mono_ms": ms })
+}
+
+fn task(text: &str, pid: u32, state: &str, stack: &[&str]) -> Value {
+    let frames: Vec<Value> = stack
+        .iter()
+        .map(|it| json!({ "symbol": it, "offset": 31, "size": 144, "module": text, "sure": true }))
+        .collect();
+    json!({ "pid": pid, "comm": text, "state": state, "stack": frames })
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+impl Incident {
+    /// With this text wherever a text is free.
+    pub fn with(text: &str) -> Incident {
+        let life = json!({ "pid": 42, "start_ticks": 7, "boot": 0 });
+        let evidence = json!([
+            { "source": text, "text": "virtio-blk queue 0 holds 3 requests", "supports": true },
+            { "source": "capture:sysrq", "text": text, "supports": false }
+        ]);
+        let capture = |name: &str, rung: &str, outcome: &str| json!({ "capture": name, "rung": rung, "at": at(21_000), "took_ms": 12, "outcome": outcome, "why": text });
+        let opening = json!({ "class": "suspect", "confidence": "likely", "scenario": text, "at": at(20_000), "evidence": evidence });
+        let finding = |code: &str, class: &str| json!({ "code": code, "rule": text, "class": class, "confidence": "likely", "evidence": evidence, "details": { "a": text } });
+        let manifest = read(json!({
+            "format": 1, "writer": text, "written": at(40_000), "host": text,
+            "incident": {
+                "format": 1, "id": "00000000-0000-0000-0000-000000000007", "guest": "00000000-0000-0000-0000-000000000001",
+                "guest_name": text, "incarnation": life, "state": "reported", "guest_state": "running",
+                "notice": { "scenario": text, "at": at(20_000), "first_failure": at(16_000) },
+                "opening": opening, "class": "lock-wait",
+                "findings": [finding("VW1302", "lock-wait"), finding("VW1901", "suspect")],
+                "captures": [capture("registers", "L1", "done"), capture("sysrq", "L3", "refused"), capture(text, "L2", "skipped")]
+            },
+            "artifacts": [{
+                "kind": text, "media_type": text, "sha256": "ab".repeat(32), "size": 7, "sensitivity": "text",
+                "provenance": { "capture": text, "transport": "qmp", "rung": "L1", "at": at(21_000), "took_ms": 1, "paused_us": 0 }
+            }]
+        }));
+        let queue = |used: u32| json!({ "path": text, "device": "virtio-blk", "queue": 0, "inuse": 3, "used_idx": used });
+        let cpu = json!({ "index": 0, "ip": 0xffffffff81000000u64, "interrupts_off": false, "user_mode": true, "halted": false });
+        let observed = read(json!({
+            "run_state": { "monitor": "busy", "peer": text, "status": text, "state": "running", "qemu_version": text, "arch": text },
+            "vcpus": { "samples": [{ "at_ms": 0, "cpus": [cpu] }] },
+            "queues": [{ "at_ms": 0, "queues": [queue(65535)] }, { "at_ms": 1000, "queues": [queue(2)] }],
+            "blocks": [{ "at_ms": 0, "devices": [{ "device": text, "rd_ops": 1, "wr_ops": 2, "flush_ops": 0, "rd_bytes": 0, "wr_bytes": 0, "failed_ops": 0 }] }],
+            "host": {
+                "process_alive": true, "window_ms": 1000, "rss_kib": 300000, "cgroup": text, "pressure": { text: 1.5 },
+                "threads": [{ "tid": 9, "comm": text, "role": "vcpu", "index": 0, "state": "R", "wchan": text, "stack": [text], "cpu_ms": 990 }],
+                "disks": [text], "taps": [{ "name": text, "state": text, "rx_packets": 1, "tx_packets": 2, "dropped": 0 }], "problems": [text]
+            },
+            "console": {
+                "connected": true, "silent_ms": 4000, "phase": "up", "tail": ["[    1.0] Linux", "[   17.2] INFO: task dd:112 blocked for more", text],
+                "trouble": [{ "kind": text, "title": "INFO: task dd:NUM blocked", "ago_ms": 3000, "bytes": [0, 9], "fatal": false },
+                            { "kind": "oops", "title": text, "ago_ms": 2000, "bytes": [0, 9], "fatal": true }],
+                "labels": { "count": 12, "last_ms": 9000, "max_gap_ms": 2000 },
+                "shell": { "answered": false, "said": text }
+            }
+        }));
+        let event = |seq: u64, kind: Value| {
+            let mut event = json!({ "format": 1, "seq": seq, "at": at(15_000 + seq * 1000), "severity": "WARN", "guest_name": text, "incarnation": life });
+            event.as_object_mut().unwrap().extend(kind.as_object().unwrap().clone());
+            read(event)
+        };
+        Incident {
+            manifest,
+            observed,
+            probes: vec![
+                read(
+                    json!({ "scenario": text, "probe": text, "transport": "console", "at": at(12_000), "took_ms": 3, "answer": "pass" }),
+                ),
+                read(
+                    json!({ "scenario": text, "probe": text, "transport": "console", "at": at(16_000), "took_ms": 3, "answer": "fail", "why": text }),
+                ),
+            ],
+            events: vec![
+                event(1, json!({ "event": "qemu", "name": text, "data": { "reason": text } })),
+                event(2, json!({ "event": "console-trouble", "kind": text, "title": text })),
+                event(3, json!({ "event": "state-changed", "from": "paused", "to": "running", "why": text })),
+                event(6, json!({ "event": "transport", "transport": text, "problem": text })),
+                event(7, json!({ "event": "note", "text": text })),
+            ],
+            blocked: vec![
+                read(task(text, 3, "D", &["__schedule", "schedule", "io_schedule", "folio_wait_bit_common"])),
+                read(task(text, 4, "D", &["__schedule", "schedule", "__mutex_lock", "bdev_open"])),
+                read(task(text, 5, "D", &["__schedule", "schedule", "__mutex_lock", "bdev_open"])),
+            ],
+            tasks: vec![
+                read(task(text, 1, "S", &["__schedule", "schedule", "do_wait"])),
+                read(task(text, 8, "R", &[text])),
+            ],
+            cpus: vec![read(
+                json!({ "cpu": 0, "pid": 8, "comm": text, "stack": [{ "symbol": text, "sure": false }] }),
+            )],
+            memory: read(
+                json!({ "swap_free_kib": 10, "swap_total_kib": 100, "zones": [{ "node": 0, "name": text, "free_kib": 1, "min_kib": 2, "low_kib": 3, "high_kib": 4 }] }),
+            ),
+            text: text.to_owned(),
+        }
+    }
+
+    /// As a document.
+    pub fn document(&self) -> Document {
+        let text = &self.text;
+        let words = |sentence: &str| Words {
+            sentence: sentence.to_owned(),
+            detail: format!("Detail: {text}."),
+            causes: vec![text.clone()],
+            next_steps: vec![text.clone()],
+            links: vec![text.clone()],
+        };
+        document(&Chart {
+            manifest: &self.manifest,
+            words: vec![words(&format!("Tasks wait for {text}.")), words("SysRq was refused.")],
+            undecided: vec![("cpu-spin".into(), text.clone())],
+            probes: &self.probes,
+            events: &self.events,
+            observed: &self.observed,
+            blocked: Some(&self.blocked),
+            tasks: Some(&self.tasks),
+            cpus: Some(&self.cpus),
+            memory: Some(&self.memory),
+            sysrq: Some(Sysrq {
+                answered: vec![],
+                refused: vec!['w', 't'],
+                silent: vec!['l'],
+                path: text.clone(),
+            }),
+        })
+    }
+}
