@@ -3,6 +3,12 @@
 //! This binary plays three parts: the tests, the guardian (`guardian ...`), and an agent that is there
 //! to be killed (`victim ...`). So it has its own `main`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test with its own main: clippy's exception for tests does not see it"
+)]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -79,7 +85,10 @@ impl Machine {
             .spawn()
             .unwrap();
         for _ in 0..500 {
-            if dir.path().join("eye").exists() {
+            // Bound is not listening yet: flag __SO_ACCEPTCON in the kernel's table.
+            let table = std::fs::read_to_string("/proc/net/unix").unwrap();
+            let eye = dir.path().join("eye").display().to_string();
+            if table.lines().any(|l| l.ends_with(&eye) && l.contains(" 00010000 ")) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -254,7 +254,10 @@ impl Machine {
             .expect("QEMU is needed for this test");
         let machine = Self { child, dir };
         for _ in 0..500 {
-            if machine.qmp().exists() {
+            // Bound is not listening yet: flag __SO_ACCEPTCON in the kernel's table.
+            let table = std::fs::read_to_string("/proc/net/unix").unwrap();
+            let path = machine.qmp().display().to_string();
+            if table.lines().any(|l| l.ends_with(&path) && l.contains(" 00010000 ")) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(20));
