@@ -9,7 +9,8 @@ use super::Proof;
 use crate::gdb;
 use crate::qemu::{Arch, Error, Guest};
 
-/// How long the patient may take to make a fault: it waits for its own proof.
+/// How long the patient may take to make a fault, since it waits for its own proof, or to search all
+/// symbols, which takes an emulated arm64 on a busy host its time.
 const FAULT_WAIT: Duration = Duration::from_secs(120);
 /// How long a small question may take.
 pub(super) const ASK_WAIT: Duration = Duration::from_secs(15);
@@ -163,7 +164,7 @@ pub(super) fn spoil_and_call(guest: &mut Guest, spoil: Spoil, which: &str) -> Re
         Arch::X86_64 => ("__x64_sys_acct", 163),
         Arch::Aarch64 => ("__arm64_sys_acct", 89),
     };
-    let answer = asked(guest, &format!("symbol {symbol}"), ASK_WAIT)?;
+    let answer = asked(guest, &format!("symbol {symbol}"), FAULT_WAIT)?;
     let digits = answer["address"].as_str().unwrap_or_default().trim_start_matches("0x");
     let address = u64::from_str_radix(digits, 16).with_context(|| format!("no address in {answer}"))?;
     ensure!(address != 0, "the patient may not see kernel addresses");
