@@ -26,6 +26,8 @@ pub use sweep::{Swept, sweep};
 pub use writer::{BundlePath, Content, Origin, WriteError, write, write_on};
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
 mod test_bundle;
