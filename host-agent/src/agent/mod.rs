@@ -16,6 +16,8 @@ pub mod paths;
 pub mod roster;
 pub mod rounds;
 mod run;
+#[cfg(test)]
+mod run_tests;
 pub mod scribe;
 
 pub use run::{Find, run};

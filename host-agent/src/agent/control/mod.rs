@@ -5,6 +5,8 @@
 
 pub mod client;
 pub mod server;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 

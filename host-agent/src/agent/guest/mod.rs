@@ -11,7 +11,7 @@ pub mod order;
 pub mod ports;
 mod qmp_event;
 mod round;
-mod running;
+pub(crate) mod running;
 pub mod scenario;
 mod schedule;
 pub mod seen;
