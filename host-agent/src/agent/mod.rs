@@ -14,6 +14,8 @@ pub mod live;
 pub mod once;
 pub mod paths;
 pub mod roster;
+#[cfg(test)]
+mod roster_tests;
 pub mod rounds;
 mod run;
 #[cfg(test)]

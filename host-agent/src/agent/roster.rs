@@ -79,6 +79,14 @@ impl Roster {
         let before = self.kept.len();
         // An actor ends by itself when its guest is gone and everything about it is said.
         self.kept.retain(|_, it| !it.task.is_finished());
+        // What was declared and has no process is known by other signs than the same guest with one:
+        // it makes room, because a socket serves one client.
+        let still = |id: &GuestId, it: &Kept| {
+            it.incarnation.is_some()
+                || targets.iter().any(|new| new.id == *id)
+                    && !targets.iter().any(|new| new.id != *id && new.name == it.bed.name)
+        };
+        self.kept.retain(|id, it| still(id, it));
         let mut changed = before != self.kept.len();
         for target in targets {
             let policy = self.loaded.config.policy_for(&target.name, target.uuid);
@@ -92,6 +100,10 @@ impl Roster {
                 }
                 // It was declared before its process was found.
                 self.kept.remove(&target.id);
+            }
+            // The incident of a process that has just gone comes first.
+            if target.incarnation.is_none() && self.kept.values().any(|it| it.bed.name == target.name) {
+                continue;
             }
             if self.kept.len() >= GUESTS {
                 tracing::error!(name = ?target.name, "more than {GUESTS} guests: this one is not watched");
