@@ -191,11 +191,21 @@ pub struct Paused {
     pub missing: Option<String>,
 }
 
-/// Operations of rung L2. Whoever implements it answers for the guardian and the pause budget.
+/// Why a pause gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PauseError {
+    /// Nothing was stopped: something is in flight or cannot be read, or the guest does not run.
+    Refused(String),
+    /// It went wrong on the way.
+    Failed(String),
+}
+
+/// Operations of rung L2. Whoever implements it answers for the look at what is in flight right before
+/// the stop, for the guardian and for the pause budget.
 pub trait Pauser: Send + Sync {
     /// Registers by a dump of one page.
-    fn by_dump(&self) -> Step<'_, Result<Paused, String>>;
+    fn by_dump(&self) -> Step<'_, Result<Paused, PauseError>>;
 
     /// Registers by QEMU's gdb stub.
-    fn by_gdb(&self) -> Step<'_, Result<Paused, String>>;
+    fn by_gdb(&self) -> Step<'_, Result<Paused, PauseError>>;
 }

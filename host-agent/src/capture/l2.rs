@@ -1,14 +1,14 @@
 //! `registers-dump` and `registers-gdb` (L2): registers of all vCPUs at one moment, with those that the
 //! monitor's text has not (KERNEL_GS_BASE; arm64's system registers), by stopping the guest for a moment.
 //!
-//! Off unless the guest's owner opted in, and only when nothing is in flight: see [`super::in_flight`].
+//! Off unless the guest's owner opted in, and only when nothing is in flight: see [`crate::guardian`].
 
 use std::time::Duration;
 
 use vmward_model::observed::{VcpuSample, Vcpus};
 use vmward_model::{Rung, Sensitivity, TransportKind};
 
-use super::{Capture, Context, Miss, Outcome, Part, Paused, Raw, Step, Taken, in_flight};
+use super::{Capture, Context, Miss, Outcome, Part, PauseError, Paused, Raw, Step, Taken};
 
 pub(super) struct RegistersDump;
 pub(super) struct RegistersGdb;
@@ -27,7 +27,7 @@ impl Capture for RegistersDump {
     }
 
     fn deadline(&self) -> Duration {
-        Duration::from_secs(6)
+        Duration::from_secs(8)
     }
 
     fn cap(&self) -> usize {
@@ -35,10 +35,7 @@ impl Capture for RegistersDump {
     }
 
     fn take<'a>(&'a self, cx: &'a Context) -> Step<'a, Outcome> {
-        Box::pin(async {
-            let pauser = checked(cx).await?;
-            taken(pauser.by_dump().await, "application/x-elf")
-        })
+        Box::pin(async { taken(pauser(cx)?.by_dump().await, "application/x-elf") })
     }
 }
 
@@ -56,7 +53,7 @@ impl Capture for RegistersGdb {
     }
 
     fn deadline(&self) -> Duration {
-        Duration::from_secs(6)
+        Duration::from_secs(8)
     }
 
     fn cap(&self) -> usize {
@@ -64,25 +61,19 @@ impl Capture for RegistersGdb {
     }
 
     fn take<'a>(&'a self, cx: &'a Context) -> Step<'a, Outcome> {
-        Box::pin(async {
-            let pauser = checked(cx).await?;
-            taken(pauser.by_gdb().await, "text/plain")
-        })
+        Box::pin(async { taken(pauser(cx)?.by_gdb().await, "text/plain") })
     }
 }
 
-/// The pauser, when the guest may be stopped just now.
-async fn checked(cx: &Context) -> Result<&dyn super::Pauser, Miss> {
-    let pauser = cx
-        .pauser
-        .as_deref()
-        .ok_or_else(|| Miss::Skipped("the agent has no guardian for a pause".to_owned()))?;
-    in_flight::nothing_in_flight(cx.monitor()?).await.map_err(Miss::Skipped)?;
-    Ok(pauser)
+fn pauser(cx: &Context) -> Result<&dyn super::Pauser, Miss> {
+    cx.pauser.as_deref().ok_or_else(|| Miss::Skipped("the agent has no guardian for a pause".to_owned()))
 }
 
-fn taken(result: Result<Paused, String>, media_type: &'static str) -> Outcome {
-    let paused = result.map_err(Miss::Failed)?;
+fn taken(result: Result<Paused, PauseError>, media_type: &'static str) -> Outcome {
+    let paused = result.map_err(|error| match error {
+        PauseError::Refused(why) => Miss::Skipped(why),
+        PauseError::Failed(why) => Miss::Failed(why),
+    })?;
     let mut taken = Taken {
         missing: paused.missing.into_iter().collect(),
         paused_us: paused.paused_us,

@@ -11,11 +11,11 @@ mod context;
 mod event_history;
 mod examined;
 mod gate;
+mod guarded;
 mod host_cgroup;
 mod host_disks;
 mod host_taps;
 mod host_threads;
-pub mod in_flight;
 pub mod info_registers;
 mod json;
 mod keyboard;
@@ -38,9 +38,10 @@ use std::time::Duration;
 use vmward_model::{Rung, TransportKind};
 
 pub use context::{
-    AskFailure, Console, Context, Monitor, Paused, Pauser, Pressed, Question, SysRq, Unreachable,
+    AskFailure, Console, Context, Monitor, PauseError, Paused, Pauser, Pressed, Question, SysRq, Unreachable,
 };
 pub use examined::{Examined, Miss, Part, Raw, RawArtifact, Taken};
+pub use guarded::UnderGuardian;
 pub use keyboard::{ConsoleNow, OverConsole};
 pub use monitor::OverQmp;
 pub use plan::{Plan, Wanted};

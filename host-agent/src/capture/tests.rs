@@ -150,17 +150,24 @@ fn silent() -> Pressed {
     Pressed::Silent { path: "mux-break".into() }
 }
 
-#[derive(Default)]
-struct FakePauser(AtomicUsize);
+struct FakePauser {
+    asked: AtomicUsize,
+    in_flight: bool,
+}
 
 impl Pauser for FakePauser {
-    fn by_dump(&self) -> Step<'_, Result<Paused, String>> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Box::pin(async { Ok(Paused { paused_us: 1200, raw: b"\x7fELF".to_vec(), ..Paused::default() }) })
+    fn by_dump(&self) -> Step<'_, Result<Paused, PauseError>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async {
+            if self.in_flight {
+                return Err(PauseError::Refused("1 request in flight".to_owned()));
+            }
+            Ok(Paused { paused_us: 1200, raw: b"\x7fELF".to_vec(), ..Paused::default() })
+        })
     }
 
-    fn by_gdb(&self) -> Step<'_, Result<Paused, String>> {
-        Box::pin(async { Err("gdb says no".to_owned()) })
+    fn by_gdb(&self) -> Step<'_, Result<Paused, PauseError>> {
+        Box::pin(async { Err(PauseError::Failed("gdb says no".to_owned())) })
     }
 }
 
@@ -320,27 +327,25 @@ async fn a_kernel_that_has_stopped_is_not_asked_by_sysrq() {
 #[tokio::test]
 async fn no_guest_is_paused_without_its_owners_word_or_with_anything_in_flight() {
     let stand = Stand::new();
-    for (l2, inuse, pauses, word) in [(false, 0, 0, "policy"), (true, 1, 0, "in flight"), (true, 0, 1, "")] {
-        let pauser = Arc::new(FakePauser::default());
-        let answer: fn(&Question) -> Option<Value> =
-            if inuse == 0 { |it| guest(it, 0) } else { |it| guest(it, 1) };
+    for (l2, in_flight, word) in [(false, false, "policy"), (true, true, "in flight"), (true, false, "")] {
+        let pauser = Arc::new(FakePauser { asked: AtomicUsize::new(0), in_flight });
         let cx = Context {
-            monitor: Some(FakeMonitor::new(answer)),
+            monitor: Some(FakeMonitor::new(|it| guest(it, 0))),
             pauser: Some(pauser.clone()),
             ..stand.context()
         };
         let plan = Plan { l2, ..Plan::default() };
         let examined = diagnose(Arc::new(cx), &plan).await;
-        assert_eq!(pauser.0.load(Ordering::Relaxed), pauses);
-        match outcome(&examined, "registers-dump") {
-            CaptureOutcome::Skipped { why } => assert!(!word.is_empty() && why.contains(word), "{why}"),
-            other => assert_eq!((other, pauses), (&CaptureOutcome::Done, 1)),
-        }
-        if pauses == 1 {
+        assert_eq!(pauser.asked.load(Ordering::Relaxed), usize::from(l2));
+        if word.is_empty() {
+            assert_eq!(outcome(&examined, "registers-dump"), &CaptureOutcome::Done);
             assert!(matches!(outcome(&examined, "registers-gdb"), CaptureOutcome::Failed { .. }));
             let dump =
                 examined.artifacts.iter().find(|it| it.provenance.capture == "registers-dump").unwrap();
             assert_eq!(dump.provenance.paused_us, 1200);
+            assert_eq!(examined.highest, Some(Rung::L2));
+        } else {
+            skipped(&examined, "registers-dump", word);
         }
     }
 }
@@ -361,7 +366,8 @@ impl Capture for Odd {
     }
 
     fn deadline(&self) -> Duration {
-        Duration::from_millis(200)
+        // Printing a panic takes its time on a busy machine.
+        Duration::from_millis(if self.0 == "hangs" { 200 } else { 20_000 })
     }
 
     fn cap(&self) -> usize {
