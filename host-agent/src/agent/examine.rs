@@ -16,13 +16,16 @@ use super::clock;
 use super::guest::ports::{Examined, Job, Later, Ports};
 use super::guest::seen::ShellReply;
 use super::links::{Handles, is_hvc};
-use crate::capture::{ConsoleNow, Context, OverConsole, OverQmp, Plan, diagnose};
+use crate::capture::{ConsoleNow, Context, OverConsole, OverQmp, Plan, UnderGuardian, diagnose};
 use crate::config::{Diagnosis, GuestPolicy, L3, ProbeSpec, Scenario};
+use crate::guardian::L2Settings;
 use crate::node::{Process, Reader};
+use crate::opener;
 use crate::probe::Settings;
 use crate::report::{Content, Origin, write};
 use crate::transport::console::text;
-use crate::transport::qmp::L3Permit;
+use crate::transport::process::process_name;
+use crate::transport::qmp::{L2Permit, L3Permit};
 use crate::transport::sysrq::Ways;
 
 /// Lines of the console in the case; the raw bytes are an artifact of their own.
@@ -43,6 +46,8 @@ pub struct Examiner {
     pub policy: GuestPolicy,
     /// Where bundles go.
     pub reports: PathBuf,
+    /// For the gdb socket of a pause.
+    pub run_folder: PathBuf,
     /// Threads that may be lost to reads of this guest's `/proc`.
     pub reader: Reader,
 }
@@ -184,13 +189,34 @@ impl Examiner {
         Context {
             incarnation,
             guest_state: job.view.state,
-            process: Process::new(incarnation.pid, incarnation.start_ticks, self.reader.clone(), None),
+            process: Process::new(
+                incarnation.pid,
+                incarnation.start_ticks,
+                self.reader.clone(),
+                opener::Client::where_there_is_one(),
+            ),
             monitor: monitor.clone().map(|it| Arc::new(OverQmp(it)) as Arc<dyn crate::capture::Monitor>),
             console: console.is_some().then(|| Arc::new(now) as Arc<dyn crate::capture::Console>),
             sysrq,
-            pauser: None,
+            pauser: self.pauser(incarnation.pid),
             vcpu_threads: OnceLock::new(),
         }
+    }
+
+    /// The way to pause the guest, where its owner opted in.
+    fn pauser(&self, pid: u32) -> Option<Arc<dyn crate::capture::Pauser>> {
+        let monitor = self.handles.monitor.clone().filter(|_| self.policy.l2)?;
+        // The name in the kernel is cut to 15 bytes. RAM of the arm64 `virt` machine begins at 1 GiB
+        // (QEMU hw/arm/virt.c, VIRT_MEM), that of x86 at 0.
+        let arm = process_name(pid).is_some_and(|it| it.starts_with("qemu-system-aar"));
+        let settings =
+            L2Settings { budget: self.policy.pause_budget.get(), ..L2Settings::new(self.run_folder.clone()) };
+        Some(Arc::new(UnderGuardian {
+            permit: L2Permit::opted_in("policy l2 = true"),
+            monitor,
+            settings,
+            ram: if arm { 0x4000_0000 } else { 0 },
+        }))
     }
 
     fn console_seen(&self, job: &Job) -> ConsoleSeen {

@@ -155,6 +155,7 @@ impl Roster {
             diagnoses: Arc::new(self.loaded.diagnoses.clone()),
             policy,
             reports: paths::reports(state),
+            run_folder: state.run_folder.clone(),
             reader: Reader::default(),
         });
         let inputs = Inputs { seen, orders: ordered };

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{MAX_LINE, Reply, Request, descriptor};
@@ -39,6 +39,11 @@ impl Client {
     /// The opener that listens at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Client {
         Client { path: path.into() }
+    }
+
+    /// The opener at its usual place ([`super::SOCKET`]), where one listens.
+    pub fn where_there_is_one() -> Option<Client> {
+        Path::new(super::SOCKET).exists().then(|| Client::new(super::SOCKET))
     }
 
     /// Asks for one descriptor; waits at most `within` for each step.

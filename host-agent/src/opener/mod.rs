@@ -21,6 +21,9 @@ use serde::{Deserialize, Serialize};
 pub use client::{Client, OpenerError};
 pub use server::{Policy, ServeError, serve};
 
+/// Where the opener listens by default.
+pub const SOCKET: &str = "/run/vmward-opener.sock";
+
 /// Bytes of a request or an answer.
 const MAX_LINE: usize = 4 << 10;
 
