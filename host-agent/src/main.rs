@@ -1,3 +1,7 @@
 //! The `vmward` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vmward::cli::main(std::env::args_os())
+}
