@@ -71,12 +71,14 @@ pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
         }
     }
     show(&first, cx.form())?;
-    while args.follow {
+    if !args.follow {
+        return Ok(Exit::Well);
+    }
+    loop {
         std::thread::sleep(POLL);
         let more: Vec<Event> = follower.poll().with_context(reading)?.into_iter().filter(wanted).collect();
         show(&more, cx.form())?;
     }
-    Ok(Exit::Well)
 }
 
 fn show(events: &[Event], form: Form) -> Result<()> {

@@ -19,7 +19,7 @@ pub struct Problem {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
-    source: String,
+    source: Box<str>,
     span: Range<usize>,
 }
 
@@ -45,7 +45,7 @@ impl Problem {
             column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
             message: message.into(),
             help: None,
-            source: source.to_owned(),
+            source: source.into(),
             span: start..char_start(source, span.end.clamp(start, line_end)),
         }
     }
@@ -72,7 +72,7 @@ impl Problem {
             report.push(title.element(Level::NOTE.message(format!("in {file}"))));
         } else {
             let mark = AnnotationKind::Primary.span(self.span.clone());
-            report.push(title.element(Snippet::source(self.source.as_str()).path(&file).annotation(mark)));
+            report.push(title.element(Snippet::source(&*self.source).path(&file).annotation(mark)));
         }
         if let Some(help) = &self.help {
             report.push(Group::with_title(Level::HELP.secondary_title(help.as_str())));
