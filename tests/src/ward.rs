@@ -37,7 +37,8 @@ impl Plan {
         Plan {
             guests: vec![guest.to_owned()],
             scenarios: ["kernel-trouble", "shell-answers", "app-label"].map(str::to_owned).to_vec(),
-            settings: "prompt = \"patient# $\"\n".to_owned(),
+            // The fixtures' sockets are there for us alone, and so is the shell.
+            settings: "prompt = \"patient# $\"\nwake = \"cr\"\nqmp-policy = \"hold\"\n".to_owned(),
             more: String::new(),
             state: None,
         }

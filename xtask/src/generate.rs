@@ -22,7 +22,7 @@ pub struct Args {
 /// Every generated file with the content that it should have.
 fn files() -> Result<Vec<(PathBuf, String)>> {
     let mut files = Vec::new();
-    for (name, schema) in vmward_model::schema::all() {
+    for (name, schema) in vmward_model::schema::all().into_iter().chain(vmward::config::schemas()) {
         let text = serde_json::to_string_pretty(&schema).context("while writing a schema")? + "\n";
         files.push((PathBuf::from(format!("docs/schema/{name}.json")), text));
     }

@@ -42,7 +42,7 @@ fn level(text: &str) -> Result<Severity, String> {
 }
 
 pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
-    let folder = cx.load()?.config.state.folder.join("events");
+    let folder = crate::agent::paths::events(&cx.load()?.config.state);
     let glob = args.guest.as_deref().map(Glob::new);
     let wanted = |it: &Event| {
         let named =

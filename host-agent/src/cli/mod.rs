@@ -3,13 +3,19 @@
 //! Results go to stdout, logs to stderr. Exit status: 0 well, 1 a finding, 2 unknown, 3 the tool failed
 //! (wrong usage included).
 
+mod agent;
+mod ask;
+mod console;
+mod diagnose;
 mod discover;
 mod doctor;
 mod events;
 mod explain;
 mod opener;
 mod output;
+mod probe;
 mod report;
+mod round;
 mod validate;
 
 use std::ffi::OsString;
@@ -90,12 +96,22 @@ macro_rules! subcommands {
 }
 
 subcommands! {
+    /// Watch the guests of this host until ended
+    Agent(agent),
     /// Find the guests of this host and say how each can be reached
     Discover(discover),
+    /// Ask every scenario of a guest, or of all guests, now
+    Round(round),
+    /// Ask one scenario of a guest now
+    Probe(probe),
+    /// Examine a guest now, whether it is well or not
+    Diagnose(diagnose),
     /// Show a report, make a page of it, or check that it is whole
     Report(report),
     /// Show what happened
     Events(events),
+    /// Attach to a guest's console; probes pause meanwhile
+    Console(console),
     /// Check the configuration, the scenarios and the diagnoses
     Validate(validate),
     /// Explain a finding or a class

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
 use vmward_findings::catalogue::Catalogue;
-use vmward_model::Class;
 use vmward_report_view::{html, terminal};
 
 use super::output::json;
@@ -65,11 +64,7 @@ pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
         }
         What::Verify { .. } => return verify(&bundle, cx),
     }
-    Ok(match bundle.manifest().incident.class {
-        Class::Well | Class::Busy => Exit::Well,
-        Class::Suspect => Exit::Unknown,
-        _ => Exit::Finding,
-    })
+    Ok(super::ask::exit_of(bundle.manifest().incident.class))
 }
 
 fn document(bundle: &Bundle) -> Result<vmward_report_view::Document> {

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::scenario::Wake;
 use super::text::{Glob, Pattern, SysrqKeys};
 use super::units::HumanDuration;
 
@@ -123,6 +124,9 @@ pub struct GuestDefaults {
     /// The shell prompt on their consoles; takes the place of the scenario's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<Pattern>,
+    /// Whether a silent console may be woken; takes the place of the scenario's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake: Option<Wake>,
     /// How far captures may go.
     #[serde(default)]
     pub policy: PolicyEntry,
@@ -157,6 +161,9 @@ pub struct GuestEntry {
     /// The shell prompt on its console; takes the place of the scenario's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<Pattern>,
+    /// Whether a silent console may be woken; takes the place of the scenario's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake: Option<Wake>,
     /// How far captures may go.
     #[serde(default)]
     pub policy: PolicyEntry,
@@ -187,6 +194,8 @@ pub struct GuestPolicy {
     pub qmp_policy: Option<QmpPolicy>,
     /// Its shell prompt, where the configuration says so.
     pub prompt: Option<Pattern>,
+    /// Whether its silent console may be woken, where the configuration says so.
+    pub wake: Option<Wake>,
     /// Whether it may be paused for a moment.
     pub l2: bool,
     /// The longest single pause.
@@ -204,6 +213,7 @@ impl Default for GuestPolicy {
             scenarios: vec!["kernel-trouble".to_owned()],
             qmp_policy: None,
             prompt: None,
+            wake: None,
             l2: false,
             pause_budget: HumanDuration::from_millis(250),
             l3: L3::AfterFailure,
@@ -216,16 +226,16 @@ impl GuestPolicy {
     /// What holds by the defaults alone.
     #[must_use]
     pub fn of_defaults(defaults: &GuestDefaults) -> Self {
-        let GuestDefaults { watch, scenarios, qmp_policy, prompt, policy } = defaults;
-        let mut it = Self::default();
+        let GuestDefaults { watch, scenarios, qmp_policy, prompt, wake, policy } = defaults;
+        let mut it = Self { wake: *wake, ..Self::default() };
         it.apply_parts(*watch, scenarios.as_ref(), *qmp_policy, prompt.as_ref(), policy);
         it
     }
 
     /// Takes over what `entry` sets.
     pub fn apply(&mut self, entry: &GuestEntry) {
-        let GuestEntry { name: _, uuid: _, qmp: _, console: _, watch, scenarios, qmp_policy, prompt, policy } =
-            entry;
+        let GuestEntry { watch, scenarios, qmp_policy, prompt, wake, policy, .. } = entry;
+        self.wake = wake.or(self.wake);
         self.apply_parts(*watch, scenarios.as_ref(), *qmp_policy, prompt.as_ref(), policy);
     }
 

@@ -65,6 +65,15 @@ fn the_shipped_quick_diagnosis_sends_nothing_to_the_guest() {
 }
 
 #[test]
+fn the_sample_configuration_is_well_and_says_what_is_built_in() {
+    let text = include_str!("../../../packaging/vmward.toml");
+    let loaded = read(text).unwrap();
+    assert_eq!(loaded.config.state, crate::config::StateConfig::default());
+    assert_eq!(loaded.config.discovery, crate::config::Discovery::default());
+    assert_eq!(loaded.config.policy_for("other", None), crate::config::GuestPolicy::default());
+}
+
+#[test]
 fn later_entries_win_and_only_for_what_they_say() {
     let loaded = read(
         r#"

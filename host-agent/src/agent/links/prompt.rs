@@ -34,7 +34,7 @@ impl Prompt {
                 Some(Prompt {
                     scenario: it.name.clone(),
                     declared: ends(pattern).iter().filter_map(|it| DeclaredPrompt::new(it)).collect(),
-                    wake: match command.wake {
+                    wake: match policy.wake.unwrap_or(command.wake) {
                         Wake::Never => line::Wake::Never,
                         Wake::Cr => line::Wake::Cr,
                     },
