@@ -77,7 +77,7 @@ pub async fn round(
     let mut answers = Vec::new();
     while !open.is_empty() {
         let answer = timeout_at(until, live.recv()).await.context("the round was not over in time")??;
-        if open.iter().any(|it| *it == answer.answer.scenario) {
+        if open.contains(&answer.answer.scenario) {
             open.retain(|it| *it != answer.answer.scenario);
             answers.push(answer);
         }

@@ -70,7 +70,8 @@ impl Rounds {
 
     /// Keeps the figures of a round.
     pub fn put(&self, figures: RoundFigures) {
-        if let Some(Err(TrySendError::Full(_))) = self.send.as_ref().map(|it| it.try_send(figures)) {
+        let Some(send) = &self.send else { return };
+        if let Err(TrySendError::Full(_)) = send.try_send(figures) {
             tracing::warn!("the disk is slow: figures of a round were dropped");
         }
     }

@@ -11,9 +11,8 @@ pub struct Rule {
 /// A rule that makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a rule of {fails} failures in {of} rounds and {recover} to recover makes no sense: need 1 <= failures <= rounds <= {} and 1 <= recover <= {}",
-    Rule::MAX,
-    Rule::MAX
+    "a rule of {fails} failures in {of} rounds and {recover} to recover makes no sense: \
+     need 1 <= failures <= rounds <= 100 and 1 <= recover <= 100"
 )]
 pub struct BadRule {
     fails: u32,
