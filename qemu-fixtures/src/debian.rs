@@ -114,13 +114,19 @@ fn make(image: &Path) -> Result<()> {
     let mut copy = OsString::from("--customize-hook=cp -r --no-preserve=ownership ");
     copy.push(overlay.join("."));
     copy.push(" \"$1\"");
-    let mut pack = OsString::from("--customize-hook=mke2fs -q -t ext4 -L root -d \"$1\" '");
+    // /proc and /sys are mounted in there while hooks run; a plain bind mount leaves them out.
+    let mut pack = OsString::from(
+        "--customize-hook=view=$(mktemp -d) && mount --bind \"$1\" \"$view\" && \
+         mke2fs -q -t ext4 -L root -d \"$view\" '",
+    );
     pack.push(&made);
-    pack.push(format!("' {SIZE}"));
+    pack.push(format!("' {SIZE} && umount \"$view\" && rmdir \"$view\""));
     // mke2fs is in /usr/sbin, which is not in everybody's PATH.
     let tools = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let output = Command::new("mmdebstrap")
         .args(["--quiet", "--variant=minbase", "--aptopt=Acquire::Retries \"3\""])
+        // The folder is thrown away when the machine loses power: dpkg need not sync each file.
+        .arg("--dpkgopt=force-unsafe-io")
         .arg(format!("--include={PACKAGES}"))
         .arg(copy)
         .arg(format!("--customize-hook=echo root:{PASSWORD} | chroot \"$1\" chpasswd"))
