@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use vmward_qemu_fixtures::debian;
 
 #[test]
-fn debian_boots_to_a_login_with_its_default_sysrq_mask() -> Result<()> {
+fn all_debian_boots_to_a_login_with_its_default_sysrq_mask() -> Result<()> {
     let mut guest = debian::guest("debian")?.boot()?;
     guest.wait_console("app: label", Duration::from_secs(30))?;
 

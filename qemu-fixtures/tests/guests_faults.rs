@@ -42,7 +42,7 @@ fn labels_go_on(guest: &mut Guest) -> Result<bool> {
 }
 
 #[test]
-fn a_panic_is_on_the_console() -> Result<()> {
+fn all_a_panic_is_on_the_console() -> Result<()> {
     let (mut guest, _) = broken(KERNEL, "panic")?;
     ensure!(!labels_go_on(&mut guest)?);
     ensure!(guest.qmp()?.status()? == "running", "a panicked guest is left as it is");
@@ -62,7 +62,7 @@ fn a_stalled_disk_stops_the_application_and_a_healed_one_lets_it_go_on() -> Resu
 }
 
 #[test]
-fn a_lock_chain_has_a_holder_and_two_waiters() -> Result<()> {
+fn all_a_lock_chain_has_a_holder_and_two_waiters() -> Result<()> {
     let (mut guest, proof) = broken(KERNEL, "lock-chain")?;
     ensure!(proof.facts["tasks"].as_array().map(Vec::len) >= Some(3), "{proof:?}");
     ensure!(!labels_go_on(&mut guest)?, "the application does not wait for the lock");
@@ -71,7 +71,7 @@ fn a_lock_chain_has_a_holder_and_two_waiters() -> Result<()> {
 }
 
 #[test]
-fn one_vcpu_spins_with_interrupts_off() -> Result<()> {
+fn all_one_vcpu_spins_with_interrupts_off() -> Result<()> {
     let (mut guest, proof) = broken(KERNEL, "irq-off-one")?;
     ensure!(proof.facts["spinning"] == 1, "{proof:?}");
     guest.check_alive()?;
@@ -79,7 +79,7 @@ fn one_vcpu_spins_with_interrupts_off() -> Result<()> {
 }
 
 #[test]
-fn realtime_spinners_leave_nothing_to_others() -> Result<()> {
+fn all_realtime_spinners_leave_nothing_to_others() -> Result<()> {
     let (mut guest, _) = broken(KERNEL, "rt-spin")?;
     ensure!(guest.next_beat(Duration::from_secs(3)).is_err());
     ensure!(guest.qmp()?.status()? == "running");
@@ -87,7 +87,7 @@ fn realtime_spinners_leave_nothing_to_others() -> Result<()> {
 }
 
 #[test]
-fn a_stopped_qemu_says_nothing_and_goes_on_afterwards() -> Result<()> {
+fn all_a_stopped_qemu_says_nothing_and_goes_on_afterwards() -> Result<()> {
     let (mut guest, _) = broken(KERNEL, "qemu-stopped")?;
     ensure!(guest.qmp()?.execute_within("query-status", serde_json::json!({}), SOON / 10).is_err());
     fault::find("qemu-stopped")?.heal(&mut guest)?;

@@ -60,26 +60,26 @@ fn in_d(guest: &mut Guest, names: &[&str]) -> Result<()> {
 }
 
 #[test]
-fn debian_11_on_amd64() -> Result<()> {
+fn all_debian_11_on_amd64() -> Result<()> {
     smoke("amd64-5.10")
 }
 
 #[test]
-fn debian_12_on_amd64() -> Result<()> {
+fn all_debian_12_on_amd64() -> Result<()> {
     smoke("amd64-6.1")
 }
 
 #[test]
-fn debian_13_on_amd64() -> Result<()> {
+fn all_debian_13_on_amd64() -> Result<()> {
     smoke("amd64-6.12")
 }
 
 #[test]
-fn debian_unstable_on_amd64() -> Result<()> {
+fn all_debian_unstable_on_amd64() -> Result<()> {
     smoke("amd64-7.x")
 }
 
 #[test]
-fn debian_13_on_arm64() -> Result<()> {
+fn all_debian_13_on_arm64() -> Result<()> {
     smoke("arm64-6.12")
 }

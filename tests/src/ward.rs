@@ -44,6 +44,13 @@ impl Plan {
         }
     }
 
+    /// Leaves the prompt to the scenarios, for guests that are not the patient.
+    #[must_use]
+    pub fn without_prompt(mut self) -> Plan {
+        self.settings = "qmp-policy = \"hold\"\nwake = \"cr\"\n".to_owned();
+        self
+    }
+
     /// Adds lines to each `[[guest]]` entry.
     #[must_use]
     pub fn with(mut self, settings: &str) -> Plan {

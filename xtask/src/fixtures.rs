@@ -6,7 +6,9 @@ use anyhow::Result;
 use clap::Subcommand;
 use vmward_qemu_fixtures::cache::Cache;
 use vmward_qemu_fixtures::fault::catalogue::Catalogue;
+use vmward_qemu_fixtures::initramfs::Initramfs;
 use vmward_qemu_fixtures::kernels::{KERNELS, Lock, update};
+use vmward_qemu_fixtures::{debian, unikernel};
 
 /// Arguments of `cargo xtask fixtures`.
 #[derive(clap::Args)]
@@ -29,11 +31,7 @@ enum What {
 pub fn run(args: &Args) -> Result<ExitCode> {
     match args.what {
         What::Fetch => {
-            let cache = Cache::open()?;
-            for name in KERNELS {
-                let kernel = cache.kernel(name)?;
-                println!("{name:<12} {:<24} {}", kernel.version, kernel.vmlinuz.display());
-            }
+            prepare()?;
         }
         What::Update => {
             let lock = update(&Cache::open()?)?;
@@ -48,4 +46,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Fetches and builds everything that guests are made of, so that no test waits for it under a test's
+/// own deadline. Quick, and without network, once the cache is full.
+pub fn prepare() -> Result<()> {
+    let cache = Cache::open()?;
+    for name in KERNELS {
+        let kernel = cache.kernel(name)?;
+        let initramfs = Initramfs::patient(&kernel).build(&cache)?;
+        eprintln!("{name:<12} {:<20} {}", kernel.version, initramfs.display());
+    }
+    eprintln!("headers      {}", cache.kernel_headers("amd64-6.1")?.display());
+    eprintln!("unikernel    {}", unikernel::build()?.display());
+    eprintln!("debian       {}", debian::image(&cache)?.display());
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::run::{cargo, on_path, root, step};
-use crate::{generate, setup, sweep, tidy};
+use crate::{fixtures, generate, setup, sweep, tidy};
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -46,6 +46,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             );
         }
     }
+    eprintln!("== fixtures");
+    fixtures::prepare()?;
     tests(args)?;
     if let Some(corpora) = corpora().filter(|_| args.filter.is_none()) {
         step("accuracy", cargo().args(["xtask", "accuracy", "--corpus"]).arg(corpora))?;
