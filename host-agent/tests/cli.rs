@@ -2,6 +2,8 @@
 //! stderr (the form of the trycmd tool), run in a copy of `cmd/NAME.in` where there is one.
 //! After a wanted change, `VMWARD_BLESS=1 cargo test -p vmward --test cli` writes them anew.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, not only test functions")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};

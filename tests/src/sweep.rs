@@ -93,20 +93,26 @@ impl Run {
 /// # Errors
 /// When the fixture cannot be made; what the agent does wrong is in [`Run::problems`].
 pub fn run(name: &str, kernel: &str) -> Result<Run> {
-    run_with(name, kernel, |plan| plan)
+    run_with(name, kernel, |plan| plan, |_| Ok(()))
 }
 
-/// As [`run`], with a change to the agent's configuration.
+/// As [`run`], with a change to the agent's configuration, and with something that is done on the same
+/// guest, still broken, right after the agent examined it.
 ///
 /// # Errors
-/// As for [`run`].
-pub fn run_with(name: &str, kernel: &str, tune: impl Fn(Plan) -> Plan) -> Result<Run> {
+/// As for [`run`], and those of `after`.
+pub fn run_with(
+    name: &str,
+    kernel: &str,
+    tune: impl Fn(Plan) -> Plan,
+    mut after: impl FnMut(&mut Guest) -> Result<()>,
+) -> Result<Run> {
     let catalogue = Catalogue::shipped()?;
     let entry = catalogue.entry(name)?;
     let fault = fault::find(name)?;
     let mut void = 0;
     loop {
-        match once(entry, fault, kernel, &tune) {
+        match once(entry, fault, kernel, &tune, &mut after) {
             Err(error) if void < VOID_RUNS && is_void(&error) => void += 1,
             Err(error) => return Err(error.context(format!("while running {name} on {kernel}"))),
             Ok(run) => return Ok(Run { void, ..run }),
@@ -118,7 +124,13 @@ fn is_void(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| matches!(cause.downcast_ref(), Some(Error::Voided { .. })))
 }
 
-fn once(entry: &Entry, fault: &dyn Fault, kernel: &str, tune: &impl Fn(Plan) -> Plan) -> Result<Run> {
+fn once(
+    entry: &Entry,
+    fault: &dyn Fault,
+    kernel: &str,
+    tune: &impl Fn(Plan) -> Plan,
+    after: &mut impl FnMut(&mut Guest) -> Result<()>,
+) -> Result<Run> {
     let mut run = Run::new(&entry.name, kernel);
     let name = format!("vmward-test-{}", std::process::id());
     let builder = standard_patient(kernel, fault)?.name(&name);
@@ -141,6 +153,7 @@ fn once(entry: &Entry, fault: &dyn Fault, kernel: &str, tune: &impl Fn(Plan) -> 
     let broken = early.unwrap_or_else(Instant::now);
     if entry.is_harmless() {
         watch_harmless(&mut run, entry, &mut ward, &mut guest)?;
+        after(&mut guest)?;
         return Ok(run);
     }
     let Some(incident) = wait_opened(&mut ward, entry.deadline + Duration::from_secs(30))? else {
@@ -163,6 +176,10 @@ fn once(entry: &Entry, fault: &dyn Fault, kernel: &str, tune: &impl Fn(Plan) -> 
     std::thread::sleep(AFTERWARDS);
     still_well(&mut run, entry, &ward.events()?, broken.elapsed());
     guest.check_not_void()?;
+    // The agent's own figures are all taken: the other program cannot spoil them. It gets the monitor
+    // socket to itself, which serves one client at a time.
+    drop(ward);
+    after(&mut guest)?;
     Ok(run)
 }
 

@@ -10,7 +10,7 @@ use vmward_qemu_fixtures::unikernel::{self, Mode};
 use vmward_tests::sweep;
 use vmward_tests::ward::{Plan, Ward};
 
-use super::{Args, Figure, Samples, largest, percentile};
+use super::{Args, Figure, Samples, largest, peer, percentile};
 
 /// Runs of each fault when `--runs` does not say.
 const RUNS: usize = 20;
@@ -21,6 +21,8 @@ const PANIC_S: f64 = 2.0;
 /// From the notice to the bundle, with SysRq and without.
 const BUNDLE_SYSRQ_S: f64 = 45.0;
 const BUNDLE_S: f64 = 20.0;
+/// How long another program may take on a guest that hangs: three times what we allow ourselves.
+const PEER: Duration = Duration::from_secs(135);
 /// How long the agent is measured at rest.
 const AT_REST: Duration = Duration::from_secs(60);
 
@@ -35,8 +37,7 @@ pub fn run(args: &Args, samples: &mut Samples) -> Result<Vec<Figure>> {
                 samples.lines.iter().filter(|it| it["fault"] == **fault && it["kernel"] == **kernel).count();
             for number in done..args.runs.unwrap_or(RUNS) {
                 eprintln!("bench demo: {fault} on {kernel}, run {}", number + 1);
-                let run = sweep::run(fault, kernel)?;
-                samples.add(serde_json::to_value(&run).context("while keeping a run")?)?;
+                samples.add(sample(fault, kernel, args.peer.as_deref())?)?;
             }
         }
     }
@@ -46,6 +47,25 @@ pub fn run(args: &Args, samples: &mut Samples) -> Result<Vec<Figure>> {
         samples.add(sample)?;
     }
     Ok(figures(samples))
+}
+
+/// One run, and where there is a peer what it took on the same guest right after the diagnosis.
+fn sample(fault: &str, kernel: &str, peer: Option<&str>) -> Result<Value> {
+    let mut beside = None;
+    let run = sweep::run_with(
+        fault,
+        kernel,
+        |plan| plan,
+        |guest| {
+            if let Some(line) = peer {
+                let qmp = guest.qmp_path();
+                beside = Some(peer::run(line, guest.pid(), &qmp.to_string_lossy(), PEER)?);
+            }
+            Ok(())
+        },
+    )?;
+    let run = serde_json::to_value(&run).context("while keeping a run")?;
+    Ok(peer::beside(run, beside))
 }
 
 fn figures(samples: &Samples) -> Vec<Figure> {
@@ -82,6 +102,10 @@ fn figures(samples: &Samples) -> Vec<Figure> {
     add("panic to notice", of(&panics, "notice_s"), PANIC_S);
     add("notice to bundle with SysRq", of(&|it| it["sysrq"] == true, "bundle_s"), BUNDLE_SYSRQ_S);
     add("notice to bundle without SysRq", of(&|it| it["sysrq"] == false, "bundle_s"), BUNDLE_S);
+    let peers = samples.numbers("peer_s");
+    if !peers.is_empty() {
+        figures.push(Figure::shown("the peer on the same guest, p50", percentile(&peers, 0.5), "s"));
+    }
     figures
 }
 
@@ -133,4 +157,21 @@ pub fn rss_mib(pid: u32) -> Result<f64> {
         .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
         .context("no VmRSS in status")?;
     Ok(kib / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_has_a_figure_only_where_one_was_run() {
+        let run = json!({ "fault": "panic", "problems": [], "notice_s": 0.4, "paused_us": 0 });
+        let shown = |sample: Value| {
+            let samples = Samples { path: "unused".into(), lines: vec![sample] };
+            figures(&samples).into_iter().find(|it| it.figure.starts_with("the peer")).map(|it| it.value)
+        };
+        assert_eq!(shown(run.clone()), None);
+        let peer = json!({ "peer_s": 7.5, "peer_exit": 0 });
+        assert_eq!(shown(peer::beside(run, Some(peer))), Some(7.5));
+    }
 }

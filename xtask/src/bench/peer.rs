@@ -34,6 +34,14 @@ pub fn run(line: &str, pid: u32, qmp: &str, deadline: Duration) -> Result<Value>
     }
 }
 
+/// The sample of a run with what the peer took put into it.
+pub fn beside(mut run: Value, peer: Option<Value>) -> Value {
+    if let (Value::Object(run), Some(Value::Object(peer))) = (&mut run, peer) {
+        run.extend(peer);
+    }
+    run
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
