@@ -12,6 +12,10 @@ use vmward_model::{CaptureRecord, Event, GuestId, GuestState, Incarnation, Probe
 /// Artifact kind under which a report holds its case.
 pub const CASE_KIND: &str = "case";
 
+/// What stands for the scenario in the opening verdict of a case that somebody asked for: nothing
+/// has failed before it.
+pub const ON_DEMAND: &str = "on-demand";
+
 /// One guest in trouble, as far as probes and captures saw it.
 ///
 /// What is absent was not seen. No rule takes absence for a sign, for or against.
@@ -59,6 +63,11 @@ impl Case {
             kernel: KernelSeen::default(),
             captures: Vec::new(),
         }
+    }
+
+    /// Whether somebody asked for it and no scenario failed.
+    pub fn is_on_demand(&self) -> bool {
+        self.opening.scenario == ON_DEMAND
     }
 }
 

@@ -10,5 +10,5 @@ mod engine;
 pub mod rule;
 mod sign;
 
-pub use case::{CASE_KIND, Case, KernelSeen, SysrqSeen};
+pub use case::{CASE_KIND, Case, KernelSeen, ON_DEMAND, SysrqSeen};
 pub use engine::{Conclusion, Undecided, conclude};

@@ -178,8 +178,7 @@ fn break_it(
         .arg(bundle.path())
         .status()
         .context("while showing the report")?;
-    // 0 is "well", 1 is "a finding"; anything else is a failure of ours.
-    if !matches!(shown.code(), Some(0 | 1)) {
+    if !tells(shown.code()) {
         bail!("vmward report show ended with {shown}");
     }
     let chart = state.join("chart.html");
@@ -190,13 +189,19 @@ fn break_it(
         .arg(&chart)
         .status()
         .context("while drawing the chart")?;
-    if !matches!(html.code(), Some(0 | 1)) {
+    if !tells(html.code()) {
         bail!("vmward report html ended with {html}");
     }
     println!();
     say(&format!("bundle: {}", bundle.path().display()));
     say(&format!("chart:  {}", chart.display()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether vmward ended with something to tell: 0 is "well", 1 "a finding", 2 "nothing was decided";
+/// anything else is a failure of ours.
+fn tells(code: Option<i32>) -> bool {
+    matches!(code, Some(0..=2))
 }
 
 /// A folder of this run that stays: the bundle and the chart are for keeping.
@@ -211,4 +216,15 @@ fn output_folder() -> Result<PathBuf> {
 
 fn say(text: &str) {
     println!("demo: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_failure_of_the_tool_or_a_signal_ends_the_demo() {
+        let codes = [Some(0), Some(1), Some(2), Some(3), Some(101), None];
+        assert_eq!(codes.map(tells), [true, true, true, false, false, false]);
+    }
 }

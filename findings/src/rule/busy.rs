@@ -1,6 +1,6 @@
-//! `busy`: slow under load, but everything moves.
+//! `busy`: under load, but everything moves.
 //!
-//! What: labels or the shell are late and still come, while vCPUs or disks are busy.
+//! What: labels or the shell still come, in time or late, while vCPUs or disks are busy.
 //! Why: it is no hang, and restarting the guest would lose work.
 //! Evidence: life shown lately; load seen from the host.
 //! False alarms: the first seconds of a real hang look like it; the scenario goes on and says more.

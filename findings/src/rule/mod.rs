@@ -18,6 +18,7 @@ mod lock_wait;
 mod memory_thrash;
 mod monitor_busy;
 mod monitor_unusable;
+mod not_running;
 mod panicked;
 mod process_limit;
 mod qemu_gone;
@@ -138,6 +139,7 @@ pub static RULES: &[Registered] = &[
     decides("VW1101", 30, &init_died::InitDied),
     decides("VW1102", 40, &panicked::Panicked),
     decides("VW1103", 50, &kernel_oops::KernelOops),
+    decides("VW1003", 55, &not_running::NotRunning),
     decides("VW1201", 60, &irq_off_spin::IrqOffSpin),
     decides("VW1401", 70, &process_limit::ProcessLimit),
     decides("VW1402", 80, &memory_thrash::MemoryThrash),

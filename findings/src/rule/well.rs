@@ -1,7 +1,8 @@
-//! `well`: nothing is wrong any more.
+//! `well`: nothing is wrong, or nothing any more.
 //!
 //! What: everything that is watched passed when it was last asked.
-//! Why: trouble may end while it is examined; the chart should not claim otherwise.
+//! Why: trouble may end while it is examined, and a guest in which somebody only takes a look may be
+//! well; the chart should not claim otherwise.
 //! Evidence: the last answer of each scenario; labels in time; the shell.
 //! False alarms: what is not watched may still be broken: hence at most likely.
 //! Next steps: the event history tells what happened meanwhile.
@@ -13,7 +14,7 @@ use vmward_model::{Answer, Class, Confidence, GuestState};
 use super::{Checked, Draft, Rule};
 use crate::Case;
 use crate::sign::console::{self, Labels};
-use crate::sign::disk;
+use crate::sign::{cpu, disk};
 
 pub(super) struct Well;
 
@@ -27,8 +28,12 @@ impl Rule for Well {
     }
 
     fn check(&self, case: &Case) -> Checked {
-        if case.guest_state != GuestState::Running {
-            return Checked::No;
+        let on_demand = case.is_on_demand();
+        match case.guest_state {
+            GuestState::Running => {}
+            // Without a monitor, or in a boot that no deadline has passed, nothing speaks against it.
+            GuestState::Unknown | GuestState::Rebooting if on_demand => {}
+            _ => return Checked::No,
         }
         let mut last = BTreeMap::new();
         for it in &case.probes {
@@ -44,11 +49,26 @@ impl Rule for Well {
         {
             return Checked::No;
         }
-        if asked == 0 || (labels.is_none() && shell.is_none()) {
+        let unwatched = labels.is_none() && shell.is_none();
+        if !on_demand && (asked == 0 || unwatched) {
             return Checked::Unknown("nothing that is watched showed life".to_owned());
         }
-        let mut draft = Draft::new(Confidence::Likely)
-            .because("probe", format!("{asked} probes passed when they were last asked"));
+        if unwatched && cpu::all_busy(case) != Some(false) {
+            let text = "neither labels nor a shell are watched, and no vCPU is seen to rest";
+            return Checked::Unknown(text.to_owned());
+        }
+        let mut draft = Draft::new(if unwatched { Confidence::Possible } else { Confidence::Likely });
+        if asked > 0 {
+            draft = draft.because("probe", format!("{asked} probes passed when they were last asked"));
+        }
+        if unwatched {
+            draft = draft
+                .because("capture:host", format!("not every vCPU works: {}", cpu::load(&cpu::vcpus(case))))
+                .although("probe", "neither labels nor a shell are watched: user space was not seen");
+        }
+        if !on_demand {
+            draft = draft.detail("again", "again");
+        }
         if labels.is_some() {
             draft = draft.because("console:labels", "labels come in time");
         }

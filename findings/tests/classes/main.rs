@@ -49,6 +49,21 @@ fn recovered() -> Case {
     case
 }
 
+/// A guest in which somebody takes a look, and in which no scenario failed.
+fn looked_at(mut case: Case) -> Case {
+    case.opening.scenario = vmward_findings::ON_DEMAND.into();
+    case
+}
+
+/// One that QEMU says is in `state`; labels and queues stand still with it.
+fn stopped(state: GuestState, status: &str) -> Case {
+    let mut case = looked_at(calm().labels(60_000).queues(&[(3, 9), (3, 9)]));
+    case.guest_state = state;
+    let run_state = case.observed.run_state.as_mut().unwrap();
+    (run_state.state, run_state.status) = (state, Some(status.into()));
+    case
+}
+
 fn gone() -> Case {
     let mut case = calm();
     case.guest_state = GuestState::Gone;
@@ -128,7 +143,36 @@ fn pictures() -> Vec<(&'static str, Case, Class)> {
         ("qemu-killed", gone(), Class::QemuGone),
         ("trouble that ended", recovered(), Class::Well),
         ("nothing captured", suspect(), Class::Suspect),
+        ("idle, looked at", looked_at(calm().labels(700)), Class::Well),
+        ("idle, and nothing of its user space is watched", looked_at(unwatched(&IDLE)), Class::Well),
+        (
+            "all vCPUs work, and nothing of its user space is watched",
+            looked_at(unwatched(&[USER_LOOP; 2])),
+            Class::Suspect,
+        ),
+        ("busy-cpu, looked at", looked_at(calm().labels(700).cpus(&[USER_LOOP; 2])), Class::Busy),
+        ("busy-disk, looked at", looked_at(calm().labels(700).ops(400)), Class::Busy),
+        ("nothing captured, looked at", looked_at(suspect()), Class::Suspect),
+        ("paused", stopped(GuestState::Paused, "paused"), Class::Well),
+        ("save-restore", stopped(GuestState::Saving, "save-vm"), Class::Well),
+        ("shut down", stopped(GuestState::ShutDown, "shutdown"), Class::Well),
     ]
+}
+
+fn unwatched(cpus: &[Cpu]) -> Case {
+    suspect().monitor(MonitorHealth::Answers).cpus(cpus).queues(&[(0, 5), (0, 9)])
+}
+
+#[test]
+fn a_guest_that_its_watchdog_paused_is_not_called_well() {
+    assert_ne!(first(&stopped(GuestState::Paused, "watchdog")).class, Class::Well);
+}
+
+#[test]
+fn a_hang_that_was_noticed_before_the_pause_goes_before_it() {
+    let mut case = stopped(GuestState::Paused, "paused").trouble("panic", "Kernel panic");
+    case.opening.scenario = "app-label".into();
+    assert_eq!(first(&case).class, Class::Panicked);
 }
 
 #[test]

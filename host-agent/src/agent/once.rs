@@ -64,25 +64,33 @@ pub async fn round(
     scenario: Option<String>,
 ) -> anyhow::Result<Vec<LiveAnswer>> {
     let visit = Visit::begin(loaded, target).await?;
-    let mut open: Vec<String> = visit.status().await?.scenarios.into_iter().map(|it| it.scenario).collect();
-    if let Some(only) = &scenario {
-        open.retain(|it| it == only);
-        if open.is_empty() {
-            bail!("no scenario called {only:?} is bound to this guest");
+    visit.round(scenario).await
+}
+
+impl Visit {
+    /// One round of every scenario, or of the one that is named.
+    async fn round(&self, scenario: Option<String>) -> anyhow::Result<Vec<LiveAnswer>> {
+        let mut open: Vec<String> =
+            self.status().await?.scenarios.into_iter().map(|it| it.scenario).collect();
+        if let Some(only) = &scenario {
+            open.retain(|it| it == only);
+            if open.is_empty() {
+                bail!("no scenario called {only:?} is bound to this guest");
+            }
         }
-    }
-    let mut live = visit.shared.live.listen();
-    visit.bed.orders.send(Order::Round(scenario)).await.context("the guest went")?;
-    let until = Instant::now() + ROUND;
-    let mut answers = Vec::new();
-    while !open.is_empty() {
-        let answer = timeout_at(until, live.recv()).await.context("the round was not over in time")??;
-        if open.contains(&answer.answer.scenario) {
-            open.retain(|it| *it != answer.answer.scenario);
-            answers.push(answer);
+        let mut live = self.shared.live.listen();
+        self.bed.orders.send(Order::Round(scenario)).await.context("the guest went")?;
+        let until = Instant::now() + ROUND;
+        let mut answers = Vec::new();
+        while !open.is_empty() {
+            let answer = timeout_at(until, live.recv()).await.context("the round was not over in time")??;
+            if open.contains(&answer.answer.scenario) {
+                open.retain(|it| *it != answer.answer.scenario);
+                answers.push(answer);
+            }
         }
+        Ok(answers)
     }
-    Ok(answers)
 }
 
 /// Asks one scenario of the guest once.
@@ -101,6 +109,11 @@ pub async fn diagnose(loaded: Loaded, target: Target) -> anyhow::Result<Examined
     let reports = paths::reports(&loaded.config.state);
     durable::folder(&reports).with_context(|| format!("while making {}", reports.display()))?;
     let visit = Visit::begin(loaded, target).await?;
+    // Whether the guest shows life is half of what there is to know. That a round could not be had is
+    // no reason to leave the other half.
+    if let Err(error) = visit.round(None).await {
+        tracing::warn!("examined without a round before: {error:#}");
+    }
     let (answer, report) = oneshot::channel();
     visit.bed.orders.send(Order::Diagnose(answer)).await.context("the guest went")?;
     match timeout(Duration::from_secs(200), report).await.context("the diagnosis was not over in time")?? {
