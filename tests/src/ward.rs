@@ -1,6 +1,7 @@
 //! An agent of ours: the real program, watching just the guests that it is told to.
 
 use std::fs::File;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -130,6 +131,22 @@ impl Ward {
     /// When it cannot be started.
     pub fn restart(&mut self) -> Result<()> {
         self.agent = spawn(&mut self.folder)?;
+        Ok(())
+    }
+
+    /// Waits until the agent takes orders.
+    ///
+    /// # Errors
+    /// When it does not within `wait`.
+    pub fn wait_ready(&self, wait: Duration) -> Result<()> {
+        let socket = self.folder.file("run/control.sock");
+        let until = Instant::now() + wait;
+        while UnixStream::connect(&socket).is_err() {
+            if Instant::now() > until {
+                bail!("the agent takes no orders after {wait:?}; its last lines:\n{}", tail(&self.log(), 30));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         Ok(())
     }
 

@@ -55,7 +55,7 @@ fn kill_many_times(n: u32, settings: &str, spread: Duration) -> Result<()> {
         ward.kill()?;
         check_running(&mut guest).with_context(|| format!("after kill {number}"))?;
         ward.restart()?;
-        ward.wait_event("the agent's start", Duration::from_secs(20), |_| true)?;
+        ward.wait_ready(Duration::from_secs(20))?;
         vmward_tests::ask::spawn_diagnose(&ward, &name)?;
     }
     ward.kill()?;
