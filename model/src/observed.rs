@@ -244,6 +244,9 @@ pub struct HostThread {
     pub stack: Vec<String>,
     /// CPU time used in the window, in milliseconds.
     pub cpu_ms: u64,
+    /// Time in the window in which it wanted a CPU and the host gave it none, in milliseconds.
+    #[serde(default)]
+    pub wait_ms: u64,
 }
 
 /// A host network interface of a guest.

@@ -1,6 +1,6 @@
 //! One run of one fault on one kernel, held against what `faults.toml` promises of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};

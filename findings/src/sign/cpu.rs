@@ -50,7 +50,10 @@ fn vcpu_of(thread: &HostThread) -> Option<u32> {
 fn vcpu(case: &Case, index: u32) -> Vcpu {
     let window_ms = case.observed.host.as_ref().map_or(0, |it| it.window_ms);
     let thread = threads(case).find(|it| vcpu_of(it) == Some(index));
-    let percent = thread.filter(|_| window_ms > 0).map(|it| it.cpu_ms.saturating_mul(100) / window_ms);
+    let share = |ms: u64| ms.saturating_mul(100).checked_div(window_ms);
+    let percent = thread.and_then(|it| share(it.cpu_ms));
+    // On a crowded host a vCPU that wants a CPU all the time gets less than one.
+    let wanted = thread.and_then(|it| share(it.cpu_ms.saturating_add(it.wait_ms)));
     let seen: Vec<&VcpuRegisters> = case
         .observed
         .vcpus
@@ -60,9 +63,9 @@ fn vcpu(case: &Case, index: u32) -> Vcpu {
         .collect();
     let slept = seen.iter().any(|it| it.halted == Some(true));
     let never_slept = seen.len() >= MIN_SAMPLES && seen.iter().all(|it| it.halted == Some(false));
-    let busy = match percent {
+    let busy = match wanted {
         Some(70..) => Some(true),
-        // On a crowded host a vCPU that wants a CPU all the time gets less than one.
+        // Where the host does not count waiting, its state tells.
         Some(25..) if never_slept && thread.is_some_and(|it| it.state == 'R') => Some(true),
         Some(..20) => Some(false),
         Some(_) => None,

@@ -131,6 +131,7 @@ impl Build for Case {
             wchan: None,
             stack: vec![],
             cpu_ms: it.percent * 10,
+            wait_ms: 0,
         };
         self.observed.host = Some(HostSide {
             process_alive: true,

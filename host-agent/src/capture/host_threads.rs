@@ -60,22 +60,27 @@ async fn take(cx: &Context) -> Outcome {
     let after = cx.process.threads(READ).await.map_err(|e| failed(&e))?;
     let window_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
 
-    let used: HashMap<u32, u64> = before.iter().map(|it| (it.tid, it.cpu_us)).collect();
+    let used: HashMap<u32, (u64, u64)> = before.iter().map(|it| (it.tid, (it.cpu_us, it.wait_us))).collect();
     let known: HashMap<u32, u32> =
         cx.vcpu_threads.get().into_iter().flatten().map(|(index, tid)| (*tid, *index)).collect();
     let mut threads: Vec<HostThread> = after
         .into_iter()
-        .map(|it| HostThread {
-            role: match known.get(&it.tid) {
-                Some(index) => ThreadRole::Vcpu(*index),
-                None => role_by_name(pid, it.tid, &it.comm),
-            },
-            cpu_ms: it.cpu_us.saturating_sub(used.get(&it.tid).copied().unwrap_or(it.cpu_us)) / 1000,
-            tid: it.tid,
-            comm: it.comm,
-            state: it.state,
-            wchan: None,
-            stack: Vec::new(),
+        .map(|it| {
+            // A thread that came up in between is not known long enough to say anything of it.
+            let (cpu, wait) = used.get(&it.tid).copied().unwrap_or((it.cpu_us, it.wait_us));
+            HostThread {
+                role: match known.get(&it.tid) {
+                    Some(index) => ThreadRole::Vcpu(*index),
+                    None => role_by_name(pid, it.tid, &it.comm),
+                },
+                cpu_ms: it.cpu_us.saturating_sub(cpu) / 1000,
+                wait_ms: it.wait_us.saturating_sub(wait) / 1000,
+                tid: it.tid,
+                comm: it.comm,
+                state: it.state,
+                wchan: None,
+                stack: Vec::new(),
+            }
         })
         .collect();
 

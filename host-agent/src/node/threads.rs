@@ -24,6 +24,9 @@ pub struct Thread {
     pub state: char,
     /// CPU time so far, in microseconds.
     pub cpu_us: u64,
+    /// Time so far in which it wanted a CPU and got none, in microseconds; zero where the host's kernel
+    /// does not count it.
+    pub wait_us: u64,
 }
 
 /// Lists the threads of the process whose proc folder is `proc`. Blocking, but takes no lock of the
@@ -40,18 +43,20 @@ pub fn list(proc: &str) -> io::Result<Vec<Thread>> {
         let Ok(line) = read::file(format!("{proc}/task/{tid}/stat"), 4096) else { continue };
         let Some(stat) = stat::parse(&line) else { continue };
         let exact =
-            read::text(format!("{proc}/task/{tid}/schedstat"), 256).ok().and_then(|it| on_cpu_us(&it));
+            read::text(format!("{proc}/task/{tid}/schedstat"), 256).ok().and_then(|it| schedstat(&it));
         // USER_HZ is 100 on every architecture that runs KVM.
-        let cpu_us = exact.unwrap_or_else(|| stat.cpu_ticks.saturating_mul(10_000));
-        threads.push(Thread { tid, comm: stat.comm, state: stat.state, cpu_us });
+        let (cpu_us, wait_us) = exact.unwrap_or_else(|| (stat.cpu_ticks.saturating_mul(10_000), 0));
+        threads.push(Thread { tid, comm: stat.comm, state: stat.state, cpu_us, wait_us });
     }
     threads.sort_by_key(|it| it.tid);
     Ok(threads)
 }
 
-/// `schedstat`: nanoseconds on a CPU, nanoseconds waiting for one, time slices (sched-stats.rst).
-fn on_cpu_us(text: &str) -> Option<u64> {
-    text.split_ascii_whitespace().next()?.parse::<u64>().ok().map(|ns| ns / 1000)
+/// `schedstat`: nanoseconds on a CPU, nanoseconds waiting for one, time slices (sched-stats.rst). The
+/// first two, in microseconds.
+fn schedstat(text: &str) -> Option<(u64, u64)> {
+    let mut fields = text.split_ascii_whitespace().map(|field| field.parse::<u64>().ok());
+    Some((fields.next()?? / 1000, fields.next()?? / 1000))
 }
 
 /// State letter of one thread. Blocking, but takes no lock of the process.

@@ -342,6 +342,7 @@ fn host() -> impl Strategy<Value = HostSide> {
         wchan,
         stack,
         cpu_ms,
+        wait_ms: cpu_ms / 2,
     });
     let tap = (text(), text(), any::<[u64; 3]>()).prop_map(|(name, state, it)| HostTap {
         name,

@@ -29,7 +29,10 @@ pub(super) fn section(chart: &Chart<'_>) -> Section {
                 it.comm.clone(),
                 it.state.to_string(),
                 it.wchan.clone().unwrap_or_default(),
-                format!("{} ms", it.cpu_ms),
+                match it.wait_ms {
+                    0 => format!("{} ms", it.cpu_ms),
+                    wait => format!("{} ms, and {wait} ms without a CPU", it.cpu_ms),
+                },
             ];
             cells.iter().map(Text::new).collect()
         });

@@ -27,6 +27,13 @@ fn start(arguments: &[&str]) -> Result<Start> {
         "one-cpu" => n_cpus - 1..n_cpus,
         _ => bail!("each-cpu or one-cpu?"),
     };
+    if *which == "one-cpu" {
+        // Whether the application or the shell is hit must not be left to the scheduler.
+        let tasks = proc::tasks();
+        for task in tasks.iter().filter(|it| it.comm == "app" || it.comm.starts_with("app-writer")) {
+            bind(task.tid.cast_signed(), cpus.start)?;
+        }
+    }
     let armed = json!({ "number": number, "cpus": cpus.clone().collect::<Vec<_>>() });
     let action = move || {
         // Each caller waits a moment by itself, so that the first one to call does not keep
@@ -50,7 +57,13 @@ fn call(arguments: &[String]) -> Result<()> {
 
 /// Binds the calling thread to one CPU.
 pub(super) fn pin(cpu: usize) -> Result<()> {
+    bind(0, cpu)
+}
+
+/// Binds a thread to one CPU; 0 is the calling one.
+fn bind(tid: i32, cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu)?;
-    sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("cannot go to CPU {cpu}"))
+    sched_setaffinity(Pid::from_raw(tid), &set)
+        .with_context(|| format!("cannot put thread {tid} on CPU {cpu}"))
 }
