@@ -176,11 +176,29 @@ fn once(
     std::thread::sleep(AFTERWARDS);
     still_well(&mut run, entry, &ward.events()?, broken.elapsed());
     guest.check_not_void()?;
+    if !run.is_as_promised() {
+        keep_evidence(&run, &ward, bundle.path())?;
+    }
     // The agent's own figures are all taken: the other program cannot spoil them. It gets the monitor
     // socket to itself, which serves one client at a time.
     drop(ward);
     after(&mut guest)?;
     Ok(run)
+}
+
+/// Puts the bundle and the agent's log of a run that was not as promised where somebody can look at them.
+fn keep_evidence(run: &Run, ward: &Ward, bundle: &Path) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("while looking for the workspace")?;
+    let folder = root.join("out/not-as-promised").join(format!("{}-{}", run.fault, run.kernel));
+    std::fs::create_dir_all(folder.join("artifacts")).context("while making a folder for the evidence")?;
+    std::fs::copy(bundle.join("manifest.json"), folder.join("manifest.json"))
+        .context("while keeping the manifest")?;
+    for entry in std::fs::read_dir(bundle.join("artifacts")).context("while listing the artifacts")? {
+        let entry = entry.context("while listing the artifacts")?;
+        std::fs::copy(entry.path(), folder.join("artifacts").join(entry.file_name()))
+            .context("while keeping an artifact")?;
+    }
+    std::fs::write(folder.with_extension("log"), ward.log()).context("while keeping the agent's log")
 }
 
 fn wait_opened(ward: &mut Ward, wait: Duration) -> Result<Option<IncidentId>> {
