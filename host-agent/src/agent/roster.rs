@@ -12,7 +12,7 @@ use super::examine::Examiner;
 use super::guest::actor::{Manner, Shared};
 use super::guest::memory::{self, Memory};
 use super::guest::order::Order;
-use super::guest::scenario::{QEMU_ANSWERS, Scenario};
+use super::guest::scenario::{BootDeadlines, QEMU_ANSWERS, Scenario};
 use super::guest::ward::{self, Inputs};
 use super::links::{Handles, Links, bind};
 use super::paths;
@@ -144,7 +144,9 @@ impl Roster {
         let configured = self.configured(&policy, &about);
         let rings = paths::consoles(state);
         let (links, seen) = Links::start(target, &configured, &policy, &rings, state.console_ring.bytes());
-        let scenarios = with_qemu(configured.iter().filter_map(bind).collect());
+        let boot = BootDeadlines { whole: policy.boot_deadline.get(), root: policy.root_deadline.get() };
+        let bound = configured.iter().filter_map(|it| bind(it, boot)).collect();
+        let scenarios = with_qemu(bound, boot);
         let manner = Manner { scenarios, diagnosis: self.deadline(&configured) };
         let (orders, ordered) = mpsc::channel(ORDERS);
         let (guest, name, handles) = (target.id, target.name.clone(), links.handles.clone());
@@ -189,10 +191,10 @@ impl Roster {
 }
 
 /// Adds the scenario that every guest has, unless one of its own asks the same.
-fn with_qemu(mut scenarios: Vec<Scenario>) -> Vec<Scenario> {
+fn with_qemu(mut scenarios: Vec<Scenario>, boot: BootDeadlines) -> Vec<Scenario> {
     let named = scenarios.iter().any(|it| it.name == QEMU_ANSWERS || it.asks("qmp-status"));
     if !named {
-        scenarios.extend(Scenario::qemu_answers());
+        scenarios.extend(Scenario::qemu_answers(boot));
     }
     scenarios
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use vmward_console_log::TroubleKind;
 use vmward_model::Rung;
 
 use super::diagnosis::Diagnosis;
@@ -11,11 +12,13 @@ use super::guest::{ConsoleEntry, GuestEntry, PolicyEntry};
 use super::scenario::{ProbeSpec, Scenario};
 use super::source::{Key, Source, steps};
 use super::units::HumanDuration;
+use crate::probe::kernel_trouble::EVENTS;
 use crate::verdict::Rule;
 
 const LONGEST_COMMAND: usize = 1024;
 const LONGEST_PAUSE: HumanDuration = HumanDuration::from_secs(5);
 const SHORTEST_ROUND: HumanDuration = HumanDuration::from_millis(200);
+const SHORTEST_BOOT: HumanDuration = HumanDuration::from_secs(1);
 const SHORTEST_SEARCH: HumanDuration = HumanDuration::from_secs(1);
 
 /// Checks `vmward.toml` against the scenarios that there are.
@@ -46,9 +49,16 @@ pub(super) fn config(it: &Config, source: &Source, scenarios: &BTreeMap<String, 
         bound(steps!["guest", n], entry.scenarios.as_ref());
     }
     problems.extend(pause(&it.guest_defaults.policy, source, steps!["guest-defaults"]));
+    let defaults = [
+        ("boot-deadline", it.guest_defaults.boot_deadline),
+        ("root-deadline", it.guest_defaults.root_deadline),
+    ];
+    problems.extend(boot(defaults, source, steps!["guest-defaults"]));
     for (n, entry) in it.guests.iter().enumerate() {
         problems.extend(guest(entry, source, n));
         problems.extend(pause(&entry.policy, source, steps!["guest", n]));
+        let deadlines = [("boot-deadline", entry.boot_deadline), ("root-deadline", entry.root_deadline)];
+        problems.extend(boot(deadlines, source, steps!["guest", n]));
     }
     problems
 }
@@ -89,6 +99,16 @@ fn pause(policy: &PolicyEntry, source: &Source, at: &[Key<'_>]) -> Option<Proble
         at.iter().copied().chain(steps!["policy", "pause-budget"].iter().copied()).collect();
     let message = format!("a pause of {budget} is too long: at most {LONGEST_PAUSE}");
     Some(source.problem(&place, message))
+}
+
+/// A boot that is stuck from its first moment would be an alarm at every start.
+fn boot(deadlines: [(&str, Option<HumanDuration>); 2], source: &Source, at: &[Key<'_>]) -> Vec<Problem> {
+    let short = |(_, it): &(&str, Option<HumanDuration>)| it.is_some_and(|it| it < SHORTEST_BOOT);
+    let problem = |(key, _): (&str, Option<HumanDuration>)| {
+        let place: Vec<Key<'_>> = at.iter().copied().chain([Key::from(key)]).collect();
+        source.problem(&place, format!("no guest boots in less: at least {SHORTEST_BOOT}"))
+    };
+    deadlines.into_iter().filter(short).map(problem).collect()
 }
 
 /// Checks one scenario against the diagnoses that there are.
@@ -136,10 +156,18 @@ pub(super) fn scenario(
                     "looks for nothing: name console kinds or QMP events".to_owned(),
                 );
             }
+            for (n, name) in probe.console.iter().enumerate() {
+                if TroubleKind::from_name(name).is_none() {
+                    let known = TroubleKind::ALL.map(TroubleKind::name).join(", ");
+                    let message = format!("no trouble on the console is called {name:?}; there are: {known}");
+                    wrong(steps!["probe", kind, "console", n], message);
+                }
+            }
             for (n, event) in probe.qmp.iter().enumerate() {
-                let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-                if event.is_empty() || !event.bytes().all(plain) {
-                    let message = format!("{event:?} is no QMP event: they look like GUEST_PANICKED");
+                if !EVENTS.contains(&event.as_str()) {
+                    let known = EVENTS.join(", ");
+                    let message =
+                        format!("{event:?} is no QMP event that tells of kernel trouble; there are: {known}");
                     wrong(steps!["probe", kind, "qmp", n], message);
                 }
             }

@@ -127,6 +127,12 @@ pub struct GuestDefaults {
     /// Whether a silent console may be woken; takes the place of the scenario's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake: Option<Wake>,
+    /// How long a boot that was seen may take before it counts as stuck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_deadline: Option<HumanDuration>,
+    /// The same for a kernel that waits for its root device and has nothing else to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_deadline: Option<HumanDuration>,
     /// How far captures may go.
     #[serde(default)]
     pub policy: PolicyEntry,
@@ -164,6 +170,12 @@ pub struct GuestEntry {
     /// Whether a silent console may be woken; takes the place of the scenario's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake: Option<Wake>,
+    /// How long a boot that was seen may take before it counts as stuck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_deadline: Option<HumanDuration>,
+    /// The same for a kernel that waits for its root device and has nothing else to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_deadline: Option<HumanDuration>,
     /// How far captures may go.
     #[serde(default)]
     pub policy: PolicyEntry,
@@ -196,6 +208,10 @@ pub struct GuestPolicy {
     pub prompt: Option<Pattern>,
     /// Whether its silent console may be woken, where the configuration says so.
     pub wake: Option<Wake>,
+    /// How long a boot that was seen may take.
+    pub boot_deadline: HumanDuration,
+    /// How long a kernel may wait for its root device.
+    pub root_deadline: HumanDuration,
     /// Whether it may be paused for a moment.
     pub l2: bool,
     /// The longest single pause.
@@ -214,6 +230,8 @@ impl Default for GuestPolicy {
             qmp_policy: None,
             prompt: None,
             wake: None,
+            boot_deadline: HumanDuration::from_secs(180),
+            root_deadline: HumanDuration::from_secs(60),
             l2: false,
             pause_budget: HumanDuration::from_millis(250),
             l3: L3::AfterFailure,
@@ -226,8 +244,18 @@ impl GuestPolicy {
     /// What holds by the defaults alone.
     #[must_use]
     pub fn of_defaults(defaults: &GuestDefaults) -> Self {
-        let GuestDefaults { watch, scenarios, qmp_policy, prompt, wake, policy } = defaults;
+        let GuestDefaults {
+            watch,
+            scenarios,
+            qmp_policy,
+            prompt,
+            wake,
+            boot_deadline,
+            root_deadline,
+            policy,
+        } = defaults;
         let mut it = Self { wake: *wake, ..Self::default() };
+        it.apply_deadlines(*boot_deadline, *root_deadline);
         it.apply_parts(*watch, scenarios.as_ref(), *qmp_policy, prompt.as_ref(), policy);
         it
     }
@@ -235,8 +263,14 @@ impl GuestPolicy {
     /// Takes over what `entry` sets.
     pub fn apply(&mut self, entry: &GuestEntry) {
         let GuestEntry { watch, scenarios, qmp_policy, prompt, wake, policy, .. } = entry;
+        self.apply_deadlines(entry.boot_deadline, entry.root_deadline);
         self.wake = wake.or(self.wake);
         self.apply_parts(*watch, scenarios.as_ref(), *qmp_policy, prompt.as_ref(), policy);
+    }
+
+    fn apply_deadlines(&mut self, boot: Option<HumanDuration>, root: Option<HumanDuration>) {
+        self.boot_deadline = boot.unwrap_or(self.boot_deadline);
+        self.root_deadline = root.unwrap_or(self.root_deadline);
     }
 
     fn apply_parts(

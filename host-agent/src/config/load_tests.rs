@@ -89,6 +89,7 @@ fn later_entries_win_and_only_for_what_they_say() {
         [[guest]]
         name = "web7"
         scenarios = ["app-label"]
+        boot-deadline = "10m"
         policy = { l3 = "after-failure", sysrq = "wl" }
         "#,
     )
@@ -97,6 +98,8 @@ fn later_entries_win_and_only_for_what_they_say() {
     assert_eq!((web7.l2, web7.l3, web7.sysrq.as_str()), (true, L3::AfterFailure, "wl"));
     assert_eq!(web7.scenarios, ["app-label"]);
     assert_eq!(web7.qmp_policy, Some(QmpPolicy::Brief));
+    let deadlines = (web7.boot_deadline.to_string(), web7.root_deadline.to_string());
+    assert_eq!(deadlines, ("10m".to_owned(), "1m".to_owned()));
     let db = loaded.config.policy_for("db", None);
     assert_eq!((db.l2, db.l3, db.qmp_policy), (false, L3::Never, None));
 }
@@ -130,6 +133,8 @@ fn each_mistake_is_told_with_its_place() {
         ("[[guest]]\nname = 'a'\nprompt = '('\n", "3:10: not a usable regular expression"),
         ("[guest-defaults.policy]\nsysrq = 'wb'\n", "2:9: SysRq key 'b' is not offered"),
         ("[guest-defaults.policy]\npause-budget = '1m'\n", "2:16: a pause of 1m is too long"),
+        ("[guest-defaults]\nroot-deadline = '0s'\n", "2:17: no guest boots in less"),
+        ("[[guest]]\nname = 'a'\nboot-deadline = '1ms'\n", "3:17: no guest boots in less"),
         ("scenario-folders = ['/nowhere/at/all']\n", "scenarios cannot be read"),
     ] {
         let said = problem(text);
@@ -179,6 +184,14 @@ fn mistakes_in_scenarios_are_told_with_their_place() {
         ),
         ("[probe.ping]\n", "unknown variant `ping`"),
         ("[probe.kernel-trouble]\nconsole = []\nqmp = ['panic']\n", "7:8: \"panic\" is no QMP event"),
+        (
+            "[probe.kernel-trouble]\nconsole = ['oops', 'opps']\nqmp = ['SHUTDOWN', 'WAKEUP']\n",
+            "6:20: no trouble on the console is called \"opps\"",
+        ),
+        (
+            "[probe.kernel-trouble]\nconsole = ['oops', 'opps']\nqmp = ['SHUTDOWN', 'WAKEUP']\n",
+            "7:20: \"WAKEUP\" is no QMP event",
+        ),
         ("diagnosis = 'deep'\n[probe.qmp-status]\n", "5:13: no diagnosis is called \"deep\""),
         ("recover = 0\n[probe.qmp-status]\n", "5:11: must be from 1 to 100"),
         ("fail = '3 of 2'\n[probe.qmp-status]\n", "5:8: a rule of 3 failures in 2 rounds"),

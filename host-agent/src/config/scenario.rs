@@ -120,9 +120,10 @@ pub struct ConsoleLabel {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct KernelTrouble {
-    /// Kinds of console trouble that fail the scenario (names of `vmward-console-log`).
+    /// Kinds of console trouble that fail the scenario (names of `vmward-console-log`: `panic`, `oops`, ...).
     pub console: Vec<String>,
-    /// QMP events that fail the scenario (QEMU's names, such as `GUEST_PANICKED`).
+    /// QMP events that fail the scenario: of `GUEST_PANICKED`, `GUEST_CRASHLOADED` and `SHUTDOWN`, the
+    /// last only where QEMU gives a panic as the reason.
     pub qmp: Vec<String>,
 }
 

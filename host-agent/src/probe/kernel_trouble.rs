@@ -1,7 +1,7 @@
 //! `kernel-trouble`: the kernel or QEMU says itself that the guest is in trouble.
 //!
-//! What: panic, oops and BUG lines on the console, and QMP's GUEST_PANICKED, GUEST_CRASHLOADED and
-//! SHUTDOWN for a panic. Event-driven: it is asked the moment one of them is seen.
+//! What: what the scenario names of the trouble on the console (panic, oops and BUG lines where it
+//! names nothing) and of QMP's [`EVENTS`]. Event-driven: it is asked the moment one of them is seen.
 //! Why: it is the surest and fastest sign that there is.
 //! Evidence: the title of the report.
 //! False alarms: a program that prints old kernel logs to the console.
@@ -35,6 +35,21 @@ const DEFAULT: &[&str] = &[
     "bug",
 ];
 
+/// QMP events by which QEMU tells that the guest's kernel gave up (QEMU's `qapi/run-state.json`).
+/// SHUTDOWN is one only with the reason `guest-panic`.
+pub const EVENTS: &[&str] = &["GUEST_PANICKED", "GUEST_CRASHLOADED", "SHUTDOWN"];
+
+/// Whether the scenario watches for this. One that names nothing at all watches for the usual.
+fn is_watched(it: &Trouble, settings: &Settings) -> bool {
+    let usual = settings.kinds.is_empty() && settings.events.is_empty();
+    match it.source.strip_prefix("event:") {
+        Some(event) if usual => EVENTS.contains(&event),
+        Some(event) => settings.events.iter().any(|name| name == event),
+        None if usual => DEFAULT.contains(&it.kind.as_str()),
+        None => settings.kinds.contains(&it.kind),
+    }
+}
+
 impl Probe for KernelTrouble {
     fn name(&self) -> &'static str {
         "kernel-trouble"
@@ -51,21 +66,14 @@ impl Probe for KernelTrouble {
     fn wakes_on(&self, seen: &Seen) -> bool {
         match seen {
             Seen::Console(Console::Trouble(_)) => true,
-            Seen::Qmp { name, .. } => matches!(&**name, "GUEST_PANICKED" | "GUEST_CRASHLOADED" | "SHUTDOWN"),
+            Seen::Qmp { name, .. } => EVENTS.contains(&&**name),
             _ => false,
         }
     }
 
     fn begin(&self, view: &View, settings: &Settings, now: Instant) -> Step {
-        let counts = |it: &Trouble| {
-            it.fatal
-                || match settings.kinds.is_empty() {
-                    true => DEFAULT.contains(&it.kind.as_str()),
-                    false => settings.kinds.contains(&it.kind),
-                }
-        };
         let lasts = |(it, at): &&(Trouble, Instant)| {
-            counts(it) && (it.fatal || now.saturating_duration_since(*at) < HOLD)
+            is_watched(it, settings) && (it.fatal || now.saturating_duration_since(*at) < HOLD)
         };
         let all: Vec<&Trouble> = view.trouble.iter().filter(lasts).map(|(it, _)| it).collect();
         // What stops the kernel says more than what came before it.
@@ -98,7 +106,13 @@ mod tests {
     }
 
     fn ask(view: &View) -> Said {
-        match KernelTrouble.begin(view, &Settings::default(), Instant::now()) {
+        ask_for(view, &[], &[])
+    }
+
+    fn ask_for(view: &View, kinds: &[&str], events: &[&str]) -> Said {
+        let all = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect();
+        let settings = Settings { kinds: all(kinds), events: all(events), ..Settings::default() };
+        match KernelTrouble.begin(view, &settings, Instant::now()) {
             Step::Say(said) => said,
             Step::Shell => panic!("it types nothing"),
         }
@@ -120,6 +134,23 @@ mod tests {
         let data = serde_json::json!({"guest": true, "reason": "guest-reset"});
         view.take(Seen::Qmp { name: "RESET".into(), data }, Instant::now());
         assert_eq!(ask(&view).answer, Answer::Pass);
+    }
+
+    #[tokio::test]
+    async fn only_what_the_scenario_names_counts() {
+        let mut view = View::new(Instant::now());
+        view.take(Seen::Console(Console::Link(Ok(()))), Instant::now());
+        let data = serde_json::json!({"action": "pause"});
+        view.take(Seen::Qmp { name: "GUEST_PANICKED".into(), data }, Instant::now());
+        let fails = |said: Said| matches!(said.answer, Answer::Fail(_));
+        assert!(fails(ask(&view)));
+        assert!(fails(ask_for(&view, &[], &["GUEST_PANICKED"])));
+        assert!(!fails(ask_for(&view, &[], &["SHUTDOWN"])));
+        assert!(!fails(ask_for(&view, &["panic"], &[])), "nothing of it stood on the console");
+        view.take(trouble("panic", true), Instant::now());
+        assert!(fails(ask_for(&view, &["panic"], &[])));
+        assert!(!fails(ask_for(&view, &["hung-task"], &[])));
+        assert!(!fails(ask_for(&view, &[], &["SHUTDOWN"])));
     }
 
     #[tokio::test]

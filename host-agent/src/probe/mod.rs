@@ -6,7 +6,7 @@
 
 mod console_command;
 mod console_label;
-mod kernel_trouble;
+pub mod kernel_trouble;
 mod qmp_status;
 
 use std::time::Duration;
@@ -129,8 +129,11 @@ pub struct Settings {
     pub label: String,
     /// `console-label`: the longest time between two labels.
     pub max_gap: Duration,
-    /// `kernel-trouble`: kinds that count; empty for those that stop or corrupt the kernel.
+    /// `kernel-trouble`: kinds of trouble on the console that count. Where `events` is empty as well,
+    /// those that stop or corrupt the kernel do.
     pub kinds: Vec<String>,
+    /// `kernel-trouble`: QMP events that count.
+    pub events: Vec<String>,
 }
 
 impl Default for Settings {
@@ -141,6 +144,7 @@ impl Default for Settings {
             label: String::new(),
             max_gap: Duration::from_secs(10),
             kinds: Vec::new(),
+            events: Vec::new(),
         }
     }
 }

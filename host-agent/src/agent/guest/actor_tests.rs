@@ -14,7 +14,7 @@ use super::actor::{Actor, Manner, Shared};
 use super::memory::{self, Memory};
 use super::order::Order;
 use super::ports::{Examined, Job, Later, Ports};
-use super::scenario::{Ask, Scenario};
+use super::scenario::{Ask, BootDeadlines, Scenario};
 use super::seen::{Console, Monitor, Process, Seen, ShellReply, Trouble};
 use crate::agent::events::{About, Events, read};
 use crate::agent::live::Live;
@@ -70,7 +70,13 @@ struct Play {
 fn scenario(name: &str, probe: &str, rule: Rule) -> Scenario {
     let settings = Settings { label: "write".into(), max_gap: 2 * SECOND, ..Settings::default() };
     let asks = vec![Ask { probe: named(probe).unwrap(), settings }];
-    Scenario { name: name.into(), every: SECOND, rule, asks, boot_deadline: 60 * SECOND }
+    Scenario {
+        name: name.into(),
+        every: SECOND,
+        rule,
+        asks,
+        boot: BootDeadlines { whole: 60 * SECOND, root: 20 * SECOND },
+    }
 }
 
 fn guest() -> (About, Memory) {

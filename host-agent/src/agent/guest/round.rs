@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use vmward_model::observed::BootPhase;
 use vmward_model::{Answer, Class, Confidence, GuestState, Stamp};
 
-use super::scenario::{Ask, Scenario};
+use super::scenario::{Ask, BootDeadlines, Scenario};
 use super::view::View;
 use crate::probe::{Said, seconds};
 use crate::verdict::{Round, weight, worst};
@@ -28,7 +28,7 @@ pub fn count(view: &View, scenario: &Scenario, ask: &Ask, said: Said, now: Insta
     if !ask.probe.excused() || said.answer == Answer::Pass {
         return said;
     }
-    if let Some(why) = boot_stuck(view, scenario.boot_deadline, now) {
+    if let Some(why) = boot_stuck(view, scenario.boot, now) {
         return Said::fail(why).of(Class::BootStuck, Confidence::Likely).at_once();
     }
     match (&said.answer, view.excuse(now)) {
@@ -49,7 +49,7 @@ pub fn may_type(view: &View) -> Result<(), String> {
 
 /// A boot that was seen and is not over after its deadline. A guest whose boot was never seen (a
 /// unikernel, or one found running with a silent console) is not called stuck.
-fn boot_stuck(view: &View, deadline: Duration, now: Instant) -> Option<String> {
+fn boot_stuck(view: &View, deadlines: BootDeadlines, now: Instant) -> Option<String> {
     if !matches!(view.state, GuestState::Running | GuestState::Rebooting | GuestState::Unknown) {
         return None;
     }
@@ -57,8 +57,7 @@ fn boot_stuck(view: &View, deadline: Duration, now: Instant) -> Option<String> {
     let began = view.boot_began.unwrap_or(view.found);
     let takes = now.saturating_duration_since(began);
     let over = matches!(phase, BootPhase::Up | BootPhase::ShuttingDown) || !view.console.labels.is_empty();
-    // A kernel that waits for its root device has nothing else to do: a third of the time is enough.
-    let deadline = if phase == BootPhase::WaitsForRoot { deadline / 3 } else { deadline };
+    let deadline = if phase == BootPhase::WaitsForRoot { deadlines.root } else { deadlines.whole };
     if over || takes <= deadline {
         return None;
     }
@@ -94,8 +93,9 @@ mod tests {
 
     fn scenario() -> Scenario {
         let asks = vec![Ask { probe: named("console-label").unwrap(), settings: Settings::default() }];
-        let (every, boot_deadline) = (Duration::from_secs(1), Duration::from_secs(60));
-        Scenario { name: "app-label".into(), every, rule: Rule::AT_ONCE, asks, boot_deadline }
+        let every = Duration::from_secs(1);
+        let boot = BootDeadlines { whole: Duration::from_secs(60), root: Duration::from_secs(20) };
+        Scenario { name: "app-label".into(), every, rule: Rule::AT_ONCE, asks, boot }
     }
 
     fn counted(view: &View) -> Said {
@@ -113,6 +113,16 @@ mod tests {
         assert!(!counted(&view).alarms_untried);
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!((counted(&view).class, counted(&view).alarms_untried), (Class::BootStuck, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_boot_that_goes_on_has_the_whole_deadline() {
+        let mut view = View::new(Instant::now());
+        view.take(Seen::Console(Console::Phase(BootPhase::Kernel)), Instant::now());
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(!counted(&view).alarms_untried);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(counted(&view).class, Class::BootStuck);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,8 +5,6 @@ use std::time::Duration;
 use crate::probe::{Probe, Settings, named};
 use crate::verdict::Rule;
 
-/// How long a boot may take before it counts as stuck, where a scenario does not say.
-pub const BOOT_DEADLINE: Duration = Duration::from_secs(180);
 /// Name of the scenario that every guest has, whether one is bound or not.
 pub const QEMU_ANSWERS: &str = "qemu-answers";
 
@@ -21,8 +19,17 @@ pub struct Scenario {
     pub rule: Rule,
     /// Its probes.
     pub asks: Vec<Ask>,
-    /// A boot that is not over after so long is stuck.
-    pub boot_deadline: Duration,
+    /// When a boot counts as stuck.
+    pub boot: BootDeadlines,
+}
+
+/// How long the boot of a guest may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BootDeadlines {
+    /// A boot that was seen and is not over after so long is stuck.
+    pub whole: Duration,
+    /// The same for a kernel that waits for its root device: it has nothing else to do.
+    pub root: Duration,
 }
 
 /// One probe of a scenario.
@@ -37,14 +44,14 @@ pub struct Ask {
 impl Scenario {
     /// Watches QEMU itself: added to every guest that has no scenario with `qmp-status`, so that a
     /// QEMU that is stopped or killed is noticed whatever was bound.
-    pub fn qemu_answers() -> Option<Scenario> {
+    pub fn qemu_answers(boot: BootDeadlines) -> Option<Scenario> {
         let asks = vec![Ask { probe: named("qmp-status")?, settings: Settings::default() }];
         Some(Scenario {
             name: QEMU_ANSWERS.to_owned(),
             every: Duration::from_secs(5),
             rule: Rule::new(2, 3, 1).unwrap_or(Rule::AT_ONCE),
             asks,
-            boot_deadline: BOOT_DEADLINE,
+            boot,
         })
     }
 

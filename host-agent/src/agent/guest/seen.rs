@@ -22,7 +22,7 @@ pub enum Seen {
     Console(Console),
 }
 
-/// The QEMU process, from the host's `/proc` and its pidfd.
+/// The QEMU process, from the host's `/proc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Process {
     /// There and not stopped.

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use vmward_model::Incarnation;
 
-use super::guest::scenario::{Ask, BOOT_DEADLINE, Scenario};
+use super::guest::scenario::{Ask, BootDeadlines, Scenario};
 use super::guest::seen::{Console as ConsoleSeen, Seen};
 use crate::config::{self, ConsoleKind, GuestPolicy, ProbeSpec};
 use crate::probe::{Settings, named};
@@ -141,22 +141,19 @@ fn labels(scenarios: &[config::Scenario]) -> Vec<vmward_console_log::LabelRule> 
 }
 
 /// A configured scenario as the actor runs it; none when its probe is not in the registry.
-pub fn bind(it: &config::Scenario) -> Option<Scenario> {
+pub fn bind(it: &config::Scenario, boot: BootDeadlines) -> Option<Scenario> {
     let mut settings = Settings { timeout: it.timeout.get(), label: it.name.clone(), ..Settings::default() };
     match &it.probe {
         ProbeSpec::ConsoleCommand(command) => settings.command.clone_from(&command.command),
         ProbeSpec::ConsoleLabel(label) => settings.max_gap = label.max_gap.get(),
-        ProbeSpec::KernelTrouble(trouble) => settings.kinds.clone_from(&trouble.console),
+        ProbeSpec::KernelTrouble(trouble) => {
+            settings.kinds.clone_from(&trouble.console);
+            settings.events.clone_from(&trouble.qmp);
+        }
         ProbeSpec::QmpStatus(_) => {}
     }
     let ask = Ask { probe: named(it.probe.kind())?, settings };
-    Some(Scenario {
-        name: it.name.clone(),
-        every: it.every.get(),
-        rule: it.rule(),
-        asks: vec![ask],
-        boot_deadline: BOOT_DEADLINE,
-    })
+    Some(Scenario { name: it.name.clone(), every: it.every.get(), rule: it.rule(), asks: vec![ask], boot })
 }
 
 /// Whether the console is a virtconsole.

@@ -1,4 +1,8 @@
 //! Watches the QEMU process: gone, stopped, running.
+//!
+//! By looking twice a second, not by waiting: a pidfd would tell an end at once and nothing of a
+//! stop, which only a parent is told of (waitpid(2), WUNTRACED). So an end is noticed up to 0.5 s
+//! after it was, a stop likewise.
 
 use std::sync::Arc;
 use std::time::Duration;
