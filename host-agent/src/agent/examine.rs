@@ -1,7 +1,7 @@
 //! A whole diagnosis: captures, findings, the bundle on disk. The real [`Ports`] of a guest.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,10 +9,12 @@ use tokio::time::timeout;
 use vmward_findings::{CASE_KIND, Case, catalogue::Catalogue, conclude};
 use vmward_model::observed::{ConsoleSeen, LabelsSeen, TroubleSeen};
 use vmward_model::{
-    FORMAT, GuestState, Incarnation, Incident, IncidentState, Provenance, Rung, Sensitivity, TransportKind,
+    EventKind, FORMAT, GuestState, Incarnation, Incident, IncidentState, Provenance, Rung, Sensitivity,
+    Severity, TransportKind,
 };
 
 use super::clock;
+use super::events::Events;
 use super::guest::ports::{Examined, Job, Later, Ports};
 use super::guest::seen::ShellReply;
 use super::links::{Handles, is_hvc};
@@ -22,7 +24,7 @@ use crate::guardian::L2Settings;
 use crate::node::{Process, Reader};
 use crate::opener;
 use crate::probe::Settings;
-use crate::report::{Content, Origin, write};
+use crate::report::{Content, Origin, enforce, write};
 use crate::transport::console::text;
 use crate::transport::process::process_name;
 use crate::transport::qmp::{L2Permit, L3Permit};
@@ -46,6 +48,10 @@ pub struct Examiner {
     pub policy: GuestPolicy,
     /// Where bundles go.
     pub reports: PathBuf,
+    /// How much disk all bundles together may take, in bytes.
+    pub reports_cap: u64,
+    /// Where it is told which bundles went for a new one.
+    pub events: Events,
     /// For the gdb socket of a pause.
     pub run_folder: PathBuf,
     /// Threads that may be lost to reads of this guest's `/proc`.
@@ -140,9 +146,16 @@ impl Examiner {
             written: clock::now(),
         };
         let reports = self.reports;
+        let folder = reports.clone();
         let writing = tokio::task::spawn_blocking(move || write(&reports, &incident, &contents, &origin));
         match timeout(WRITING, writing).await {
-            Ok(Ok(Ok(bundle))) => Ok(Examined { class, summary, bundle: bundle.path().to_owned() }),
+            Ok(Ok(Ok(bundle))) => {
+                let bundle = bundle.path().to_owned();
+                // Nobody waits for it: the bundle is there, and room is only needed by the next one.
+                let (cap, events, newest) = (self.reports_cap, self.events, bundle.clone());
+                tokio::task::spawn_blocking(move || make_room(&folder, cap, &newest, &events));
+                Ok(Examined { class, summary, bundle })
+            }
             Ok(Ok(Err(error))) => Err(error.to_string()),
             Ok(Err(error)) => Err(format!("writing the bundle broke: {error}")),
             Err(_) => Err(format!("the disk did not take the bundle within {} s", WRITING.as_secs())),
@@ -264,6 +277,27 @@ impl Examiner {
     }
 }
 
+/// Drops the oldest bundles where all together take more than they may, and says so.
+fn make_room(reports: &Path, cap: u64, newest: &Path, events: &Events) {
+    match enforce(reports, cap, newest) {
+        Ok(dropped) if !dropped.reports.is_empty() => {
+            let mib = cap >> 20;
+            let names = dropped.reports.join(", ");
+            let text =
+                format!("the oldest reports were dropped, all together took more than {mib} MiB: {names}");
+            events.emit(Severity::Warn, None, EventKind::Note { text });
+        }
+        Ok(_) => {}
+        Err(error) => {
+            let text = format!(
+                "reports take more disk than they may and none could be dropped from {}: {error}",
+                reports.display()
+            );
+            events.emit(Severity::Error, None, EventKind::Note { text });
+        }
+    }
+}
+
 /// The deciding finding in a sentence of the catalogue; the class where there is none.
 fn summary(conclusion: &vmward_findings::Conclusion) -> String {
     let Some(first) = conclusion.findings.first() else {
@@ -290,4 +324,31 @@ fn host_name() -> String {
 
 fn millis(it: Duration) -> u64 {
     u64::try_from(it.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_event_says_which_reports_went() {
+        let dir = tempfile::tempdir().unwrap();
+        let reports = dir.path().join("reports");
+        let ids = [1u64, 2].map(|second| {
+            let at = uuid::Timestamp::from_unix(uuid::NoContext, second, 0);
+            uuid::Uuid::new_v7(at).to_string()
+        });
+        for id in &ids {
+            std::fs::create_dir_all(reports.join(id)).unwrap();
+            std::fs::write(reports.join(id).join("manifest.json"), [b' '; 100]).unwrap();
+        }
+        let events = Events::open(&dir.path().join("events")).unwrap();
+        make_room(&reports, 150, &reports.join(&ids[1]), &events);
+        assert!(events.flushed(Duration::from_secs(20)).await);
+        let all = crate::agent::events::read::all(&dir.path().join("events")).unwrap();
+        let [EventKind::Note { text }] = &all.iter().map(|it| it.kind.clone()).collect::<Vec<_>>()[..] else {
+            panic!("{all:?}")
+        };
+        assert!(text.contains(&ids[0]) && !text.contains(&ids[1]), "{text}");
+    }
 }

@@ -157,6 +157,8 @@ impl Roster {
             diagnoses: Arc::new(self.loaded.diagnoses.clone()),
             policy,
             reports: paths::reports(state),
+            reports_cap: state.reports_cap.bytes(),
+            events: self.shared.events.clone(),
             run_folder: state.run_folder.clone(),
             reader: Reader::default(),
         });

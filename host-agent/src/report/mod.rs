@@ -3,12 +3,13 @@
 //! A bundle is a folder with `manifest.json` and one file for each distinct content under
 //! `artifacts/`, named by its SHA-256; packed, it is the same files in one `.tar.zst`.
 //! [`write`] leaves a whole bundle or none, whatever moment the power is cut at; [`sweep`] removes
-//! what a killed writer left. [`open`] reads both forms, and takes neither size, names nor digests
+//! what a killed writer left, [`enforce`] the oldest reports where all together take too much. [`open`] reads both forms, and takes neither size, names nor digests
 //! on trust: a bundle may come from anybody.
 //!
 //! Only this module knows the names of files in a bundle.
 
 pub mod archive;
+mod cap;
 mod chart;
 pub mod disk;
 pub mod limits;
@@ -19,6 +20,7 @@ mod tar_entry;
 mod writer;
 
 pub use archive::pack;
+pub use cap::{Dropped, enforce};
 pub use chart::chart;
 pub use limits::{Limits, OpenError};
 pub use reader::{Bundle, Checked, open};

@@ -21,3 +21,13 @@ pub(super) fn artifact(digest: &Digest) -> String {
 pub(super) fn bundle(incident: IncidentId, n: u32) -> String {
     if n <= 1 { incident.to_string() } else { format!("{incident}.{n}") }
 }
+
+/// What orders bundles by age, from the name of one, as folder or packed; none for any other name.
+pub(super) fn age(name: &str) -> Option<(uuid::Uuid, u32)> {
+    let name = name.strip_suffix(PACKED).unwrap_or(name);
+    let (id, n) = match name.split_once('.') {
+        Some((id, n)) => (id, n.parse().ok()?),
+        None => (name, 1),
+    };
+    Some((uuid::Uuid::try_parse(id).ok()?, n))
+}
