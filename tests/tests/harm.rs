@@ -32,7 +32,7 @@ fn a_diagnosis_of_a_lock_chain_leaves_the_monitor_answering_and_the_memory_as_it
     let fault = fault::find("lock-chain")?;
     let name = format!("vmward-harm-{}", std::process::id());
     let mut guest = standard_patient("amd64-6.1", fault)?.name(&name).boot()?;
-    let mut ward = Ward::start(&Plan::for_guest(&name).with("l3 = \"never\"\n"))?;
+    let mut ward = Ward::start(&Plan::for_guest(&name).with("policy = { l3 = \"never\" }\n"))?;
     ward.wait_well(&["shell-answers", "app-label"], Duration::from_secs(60))?;
     fault.inject(&mut guest)?;
     // What the guest itself still does (its shell answers `uptime`) must not be taken for ours.

@@ -75,7 +75,7 @@ fn kill_many_times(n: u32, settings: &str, spread: Duration) -> Result<()> {
 
 #[test]
 fn five_kills_leave_whole_reports_and_a_running_guest() -> Result<()> {
-    kill_many_times(5, "l3 = \"never\"\n", Duration::from_secs(4))
+    kill_many_times(5, "policy = { l3 = \"never\" }\n", Duration::from_secs(4))
 }
 
 #[test]
@@ -85,5 +85,5 @@ fn all_twenty_five_kills_leave_whole_reports() -> Result<()> {
 
 #[test]
 fn all_twenty_five_kills_around_a_pause_leave_no_guest_paused() -> Result<()> {
-    kill_many_times(25, "l3 = \"never\"\nl2 = true\n", Duration::from_secs(4))
+    kill_many_times(25, "policy = { l2 = true, l3 = \"never\" }\n", Duration::from_secs(4))
 }

@@ -5,6 +5,8 @@
 //! that the shell prints. Works in any Bourne shell; the leading blank keeps it out of the history of
 //! shells that honour that.
 
+use vmward_console_log::{ShellAnswer, shell_answer};
+
 use super::text::{plain, without_kernel_records};
 
 /// A command that may be typed: one line of printable ASCII.
@@ -62,6 +64,21 @@ impl Question {
     pub fn ended(&self, bytes: &[u8]) -> bool {
         let (clean, _) = without_kernel_records(&plain(bytes));
         position(&clean, format!("VWZ{}:", self.nonce).as_bytes()).is_some()
+            || self.given_up(&clean).is_some()
+    }
+
+    /// A shell that cannot fork gives up the whole line it was typed, the closing marker with it: its
+    /// complaint behind the opening marker is then the answer. `clean` has no kernel records.
+    fn given_up(&self, clean: &[u8]) -> Option<Found> {
+        let begin = format!("VWA{}", self.nonce);
+        let after = clean.get(position(clean, begin.as_bytes())? + begin.len()..)?;
+        let text = String::from_utf8_lossy(after);
+        // Whole lines only; bash says "retry" while it goes on trying.
+        let whole = text.rsplit_once('\n')?.0;
+        let complaint = whole
+            .lines()
+            .find(|line| shell_answer(line) == Some(ShellAnswer::CannotFork) && !line.contains("retry"))?;
+        Some(Found { text: format!("{}\n", complaint.trim_end()), status: None, kernel_records: 0 })
     }
 
     /// Looks for the whole answer in what came since the command was typed.
@@ -73,7 +90,7 @@ impl Question {
         let (clean, _) = without_kernel_records(&text);
         let from = position(&clean, begin.as_bytes())? + begin.len();
         let after = clean.get(from..)?;
-        let to = position(after, end.as_bytes())?;
+        let Some(to) = position(after, end.as_bytes()) else { return self.given_up(&clean) };
         let body = after.get(..to)?;
         let tail = after.get(to + end.len()..)?;
         // The status must be whole: its line has ended.
@@ -126,6 +143,20 @@ mod tests {
             std::process::Command::new("sh").arg("-c").arg(question.typed().trim_end()).output().unwrap();
         let found = question.find(&out.stdout).unwrap();
         assert_eq!((found.text.as_str(), found.status), ("one\n", Some(1)));
+    }
+
+    #[test]
+    fn a_shell_that_cannot_fork_has_answered_though_it_gave_up_the_line() {
+        // As busybox 1.35 wrote it in a cgroup whose pids.max was reached.
+        let echo = uptime().typed().replace('\r', "\r\n");
+        let all =
+            format!("{echo}VWA0123456789\r\nsh: can't fork: Resource temporarily unavailable\r\npatient# ");
+        let found = uptime().find(all.as_bytes()).unwrap();
+        assert_eq!(found.text, "sh: can't fork: Resource temporarily unavailable\n");
+        assert!(uptime().ended(all.as_bytes()));
+        let retrying =
+            format!("{echo}VWA0123456789\r\nbash: fork: retry: Resource temporarily unavailable\r\n");
+        assert_eq!(uptime().find(retrying.as_bytes()), None);
     }
 
     #[test]
