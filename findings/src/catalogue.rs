@@ -1,7 +1,8 @@
 //! The words about findings, as data: a built-in catalogue and what an organisation puts over it.
 //!
 //! A text may have blanks, `{name}`, filled from the finding's details, and parts in square brackets
-//! that are left out when a blank in them has no value: `The kernel panicked[: {title}].`
+//! that are left out when a blank in them has no value: `The kernel panicked[: {title}].` For other
+//! blanks the entry has general words (`blanks`).
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,8 @@ struct Entry {
     causes: Option<Vec<String>>,
     next_steps: Option<Vec<String>>,
     links: Option<Vec<String>>,
+    /// What stands in a blank that the finding has no value for.
+    blanks: Option<BTreeMap<String, String>>,
 }
 
 /// The words about one finding, blanks filled. They may hold guest text: escape before showing.
@@ -108,17 +111,20 @@ impl Catalogue {
             old.causes = new.causes.or(old.causes.take());
             old.next_steps = new.next_steps.or(old.next_steps.take());
             old.links = new.links.or(old.links.take());
+            old.blanks.get_or_insert_default().extend(new.blanks.into_iter().flatten());
         }
         Ok(())
     }
 
-    /// The words about a finding. One that the catalogue does not know (made by a newer vmward) is
+    /// The words about a finding. A blank outside square brackets that it has no value for gets the
+    /// catalogue's general word, so that a finding without details reads as what it usually means. One that the catalogue does not know (made by a newer vmward) is
     /// told by its rule's name.
     pub fn words(&self, finding: &Finding) -> Words {
         let Some(entry) = self.entries.get(&finding.code) else {
             return Words { sentence: finding.rule.replace('-', " "), ..Words::default() };
         };
-        let fill = |text: &String| fill(text, &finding.details);
+        let values = Values { details: &finding.details, general: entry.blanks.as_ref() };
+        let fill = |text: &String| fill(text, values);
         let all = |texts: &Option<Vec<String>>| texts.iter().flatten().map(fill).collect();
         Words {
             sentence: entry.sentence.as_ref().map(fill).unwrap_or_default(),
@@ -130,31 +136,42 @@ impl Catalogue {
     }
 }
 
+/// What goes into blanks.
+#[derive(Clone, Copy)]
+struct Values<'a> {
+    /// Of this finding.
+    details: &'a BTreeMap<String, String>,
+    /// Of no finding in particular.
+    general: Option<&'a BTreeMap<String, String>>,
+}
+
 /// Fills the blanks of a text. Values are not looked at again, so that a guest cannot add blanks.
-fn fill(text: &str, details: &BTreeMap<String, String>) -> String {
+fn fill(text: &str, values: Values<'_>) -> String {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('[') {
         let Some(length) = rest[at..].find(']') else { break };
-        filled.push_str(&blanks(&rest[..at], details).0);
-        let (part, complete) = blanks(&rest[at + 1..at + length], details);
+        filled.push_str(&blanks(&rest[..at], values).0);
+        // A part is for a value that was seen: a general word says nothing there.
+        let (part, complete) = blanks(&rest[at + 1..at + length], Values { general: None, ..values });
         if complete {
             filled.push_str(&part);
         }
         rest = &rest[at + length + 1..];
     }
-    filled.push_str(&blanks(rest, details).0);
+    filled.push_str(&blanks(rest, values).0);
     filled
 }
 
-fn blanks(text: &str, details: &BTreeMap<String, String>) -> (String, bool) {
+fn blanks(text: &str, values: Values<'_>) -> (String, bool) {
     let mut filled = String::with_capacity(text.len());
     let mut complete = true;
     let mut rest = text;
     while let Some(at) = rest.find('{') {
         let Some(length) = rest[at..].find('}') else { break };
         filled.push_str(&rest[..at]);
-        match details.get(&rest[at + 1..at + length]) {
+        let name = &rest[at + 1..at + length];
+        match values.details.get(name).or_else(|| values.general?.get(name)) {
             Some(value) => filled.extend(value.chars().take(MAX_VALUE)),
             None => {
                 filled.push('?');
@@ -199,9 +216,27 @@ mod tests {
     #[test]
     fn blanks_are_filled_and_parts_without_a_value_left_out() {
         let details = finding("", &[("a", "1 {b} [x]")]).details;
-        assert_eq!(fill("x {a}[, y {b}][, z {a}].", &details), "x 1 {b} [x], z 1 {b} [x].");
-        assert_eq!(fill("{b} {", &details), "? {");
-        assert_eq!(fill("open [ {a}", &details), "open [ 1 {b} [x]");
+        let general = BTreeMap::from([("b".to_owned(), "a b".to_owned())]);
+        let values = Values { details: &details, general: None };
+        assert_eq!(fill("x {a}[, y {b}][, z {a}].", values), "x 1 {b} [x], z 1 {b} [x].");
+        assert_eq!(fill("{b} {", values), "? {");
+        assert_eq!(fill("open [ {a}", values), "open [ 1 {b} [x]");
+        let values = Values { general: Some(&general), ..values };
+        assert_eq!(fill("{a}, {b}[, y {b}].", values), "1 {b} [x], a b.");
+    }
+
+    #[test]
+    fn the_words_about_no_finding_in_particular_have_no_open_blanks() {
+        let catalogue = Catalogue::built_in().unwrap();
+        for it in RULES {
+            let words = catalogue.words(&finding(it.code, &[]));
+            let texts = [&words.sentence, &words.detail].into_iter().chain(&words.causes);
+            for text in texts.chain(&words.next_steps) {
+                assert!(!text.contains(['?', '{', '[']), "{}: {text}", it.code);
+            }
+        }
+        let owed = finding("VW1301", &[("owed", "3")]);
+        assert!(catalogue.words(&owed).sentence.contains("owes 3 requests"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod archive;
 mod cap;
 mod chart;
 pub mod disk;
+pub mod hostile;
 pub mod limits;
 mod name;
 pub mod reader;
