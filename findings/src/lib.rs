@@ -10,5 +10,10 @@ mod engine;
 pub mod rule;
 mod sign;
 
+/// Name and JSON Schema of each document of this crate, for `cargo xtask gen`.
+pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
+    vec![("case", schemars::schema_for!(Case))]
+}
+
 pub use case::{CASE_KIND, Case, KernelSeen, ON_DEMAND, SysrqSeen};
 pub use engine::{Conclusion, Undecided, conclude};

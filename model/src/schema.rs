@@ -7,6 +7,7 @@ use schemars::{Schema, schema_for};
 pub fn all() -> Vec<(&'static str, Schema)> {
     vec![
         ("event", schema_for!(crate::Event)),
+        ("incident", schema_for!(crate::Incident)),
         ("manifest", schema_for!(crate::Manifest)),
         ("observed", schema_for!(crate::observed::Observed)),
         ("probe-answer", schema_for!(crate::ProbeAnswer)),

@@ -11,6 +11,9 @@ use vmward_qemu_fixtures::fault::catalogue::Catalogue;
 
 use crate::run::root;
 
+mod cli;
+mod findings;
+
 /// Arguments of `cargo xtask gen`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -22,12 +25,16 @@ pub struct Args {
 /// Every generated file with the content that it should have.
 fn files() -> Result<Vec<(PathBuf, String)>> {
     let mut files = Vec::new();
-    for (name, schema) in vmward_model::schema::all().into_iter().chain(vmward::config::schemas()) {
+    let schemas = [vmward_model::schema::all(), vmward_findings::schemas(), vmward::config::schemas()];
+    let schemas = schemas.into_iter().flatten();
+    for (name, schema) in schemas {
         let text = serde_json::to_string_pretty(&schema).context("while writing a schema")? + "\n";
         files.push((PathBuf::from(format!("docs/schema/{name}.json")), text));
     }
     files.push((PathBuf::from("docs/src/reference/states.md"), states()));
     files.push((PathBuf::from("docs/src/reference/faults.md"), faults()?));
+    files.push((PathBuf::from("docs/src/reference/findings.md"), findings::page()?));
+    files.push((PathBuf::from("docs/src/reference/cli.md"), cli::page()));
     Ok(files)
 }
 

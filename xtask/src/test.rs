@@ -46,6 +46,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             );
         }
     }
+    if args.filter.is_none() {
+        patient()?;
+    }
     eprintln!("== fixtures");
     fixtures::prepare()?;
     tests(args)?;
@@ -57,6 +60,23 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return sweep::run(&sweep::Args::everything());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tests and lints of the guest's own program, which is a workspace of its own: it is built for the
+/// guest with other settings, and the workspace's commands do not see it.
+fn patient() -> Result<()> {
+    let manifest = root().join("qemu-fixtures/patient/Cargo.toml");
+    let target = root().join("target/patient");
+    let run = |chore: &[&str], rest: &[&str]| {
+        let mut command = cargo();
+        command.args(chore).arg("--manifest-path").arg(&manifest).args(rest);
+        command.env("CARGO_TARGET_DIR", &target);
+        command
+    };
+    step("rustfmt of the patient", &mut run(&["fmt"], &["--check"]))?;
+    let deny = ["--all-targets", "--quiet", "--", "-D", "warnings"];
+    step("clippy of the patient", &mut run(&["clippy"], &deny))?;
+    step("tests of the patient", &mut run(&["test"], &["--quiet"]))
 }
 
 /// Runs the tests, the quick ones or all. Guests take both cores, so the tests that start them run
