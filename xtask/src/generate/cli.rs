@@ -41,6 +41,6 @@ mod tests {
         for wanted in ["## `vmward diagnose`", "## `vmward report verify`", "Usage: vmward report verify "] {
             assert!(page.contains(wanted), "{wanted}");
         }
-        assert!(!page.contains("vmward opener") && !page.contains("vmward help`"));
+        assert!(!page.contains("vmward opener") && !page.contains("## `vmward help`"));
     }
 }
