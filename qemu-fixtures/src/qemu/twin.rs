@@ -12,6 +12,11 @@ impl Guest {
     /// disks (their contents kept), that waits for a migration from `uri`: what a management
     /// layer does when it restores a saved guest.
     pub fn restart_incoming(&mut self, uri: &str) -> Result<()> {
+        // As managers of guests do: asked first, which QEMU announces (SHUTDOWN, host-qmp-quit).
+        if let Ok(qmp) = self.qmp() {
+            let _ended = qmp.execute("quit", serde_json::json!({}));
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
         self.kill()?;
         // The monitor socket of the old one must not be taken for the new one's.
         let socket = self.run.file("fixture.sock");

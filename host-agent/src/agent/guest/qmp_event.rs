@@ -20,6 +20,15 @@ pub fn of_status(status: &str, migrating: bool) -> Option<GuestInput> {
     })
 }
 
+/// Whether QEMU is about to end in an orderly way, given whether it was before this run state.
+pub fn leaves(status: &str, before: bool) -> bool {
+    match status {
+        "postmigrate" => true,
+        "running" => false,
+        _ => before,
+    }
+}
+
 /// What one event means.
 #[derive(Debug, Default, PartialEq)]
 pub struct Meaning {
@@ -95,6 +104,13 @@ fn told(name: &str, what: &str) -> Trouble {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_guest_that_was_sent_elsewhere_leaves_an_empty_qemu_behind() {
+        assert!(leaves("postmigrate", false));
+        assert!(leaves("shutdown", true) && !leaves("paused", false));
+        assert!(!leaves("running", true));
+    }
 
     #[test]
     fn an_orderly_end_is_announced_and_a_panic_is_none() {

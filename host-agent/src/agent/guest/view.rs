@@ -176,6 +176,8 @@ impl View {
         }
         match (&monitor.health, &monitor.status) {
             (MonitorHealth::Answers, Some(status)) => {
+                // After `postmigrate` the guest is elsewhere, or in a file: this QEMU has nothing left to do.
+                self.leaving = qmp_event::leaves(status, self.leaving);
                 if let Some(input) = qmp_event::of_status(status, self.migrating) {
                     let why = format!("query-status: {status}");
                     self.input(input, &why, now, moved);
