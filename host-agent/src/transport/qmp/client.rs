@@ -226,7 +226,12 @@ impl Qmp {
             Err(AskError::Garbage { sample, .. }) => {
                 Err(ConnectError::Garbage { path: path.to_owned(), sample })
             }
-            Err(other) => Err(ConnectError::Negotiation { path: path.to_owned(), why: other.to_string() }),
+            // It may have been stopped or killed between its greeting and this.
+            Err(other) => Err(match self.pid.map(|pid| (pid, process_state(pid))) {
+                Some((pid, ProcessState::Stopped)) => ConnectError::QemuStopped { pid },
+                Some((pid, state)) if state.is_over() => ConnectError::QemuGone { pid },
+                _ => ConnectError::Negotiation { path: path.to_owned(), why: other.to_string() },
+            }),
         }
     }
 
