@@ -340,6 +340,9 @@ pub struct ShellSeen {
     /// Milliseconds that the last answer took, when there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub took_ms: Option<u64>,
+    /// Milliseconds since that answer, or since it was given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ago_ms: Option<u64>,
     /// What it said, if it was not the expected answer (`can't fork`). Guest text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<String>,

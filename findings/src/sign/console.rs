@@ -33,9 +33,15 @@ pub(crate) fn labels(case: &Case) -> Option<Labels> {
     })
 }
 
-/// Whether the shell answered when it was last asked; `None` where nobody asks it.
+/// Whether the shell answered when it was last asked; `None` where nobody asks it, or where its answer
+/// is older than the last of labels that stopped since: what stopped them came after it.
 pub(crate) fn shell(case: &Case) -> Option<bool> {
-    Some(case.observed.console.as_ref()?.shell.as_ref()?.answered)
+    let seen = case.observed.console.as_ref()?.shell.as_ref()?;
+    let outdated = match (labels(case), seen.ago_ms) {
+        (Some(Labels::Stopped(since)), Some(ago)) => ago >= since,
+        _ => false,
+    };
+    (!(seen.answered && outdated)).then_some(seen.answered)
 }
 
 /// How far the boot came, as far as the console told.

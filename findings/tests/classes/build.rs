@@ -97,13 +97,13 @@ impl Build for Case {
 
     fn shell(mut self, answered: bool) -> Case {
         let took_ms = answered.then_some(20);
-        console(&mut self).shell = Some(ShellSeen { answered, took_ms, said: None });
+        console(&mut self).shell = Some(ShellSeen { answered, took_ms, ago_ms: None, said: None });
         self
     }
 
     fn said(mut self, text: &str) -> Case {
         console(&mut self).shell =
-            Some(ShellSeen { answered: false, took_ms: None, said: Some(text.into()) });
+            Some(ShellSeen { answered: false, took_ms: None, ago_ms: None, said: Some(text.into()) });
         self
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use vmward_findings::{CASE_KIND, Case, catalogue::Catalogue, conclude};
-use vmward_model::observed::{ConsoleSeen, LabelsSeen, TroubleSeen};
+use vmward_model::observed::{ConsoleSeen, LabelsSeen, ShellSeen, TroubleSeen};
 use vmward_model::{
     EventKind, FORMAT, GuestState, Incarnation, Incident, IncidentState, Provenance, Rung, Sensitivity,
     Severity, TransportKind,
@@ -272,7 +272,7 @@ impl Examiner {
                     max_gap_ms: millis(gap),
                 }
             }),
-            shell: view.shell.clone(),
+            shell: view.shell.clone().map(|it| ShellSeen { ago_ms: view.shell_at.map(ago), ..it }),
         }
     }
 }

@@ -380,7 +380,7 @@ fn console() -> impl Strategy<Value = ConsoleSeen> {
     let labels = (any::<u64>(), option::of(any::<u64>()), any::<u64>())
         .prop_map(|(count, last_ms, max_gap_ms)| LabelsSeen { count, last_ms, max_gap_ms });
     let shell = (any::<bool>(), option::of(any::<u64>()), option::of(text()))
-        .prop_map(|(answered, took_ms, said)| ShellSeen { answered, took_ms, said });
+        .prop_map(|(answered, took_ms, said)| ShellSeen { answered, took_ms, ago_ms: took_ms, said });
     let parts =
         (option::of(phase), vec(text(), 0..3), vec(trouble, 0..3), option::of(labels), option::of(shell));
     (any::<bool>(), option::of(any::<u64>()), parts).prop_map(

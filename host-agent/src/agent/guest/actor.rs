@@ -263,7 +263,7 @@ impl Actor {
         let Some(scenario) = self.manner.scenarios.get(at) else { return };
         let (Some(ask), Some(it)) = (scenario.asks.get(index), self.running.get_mut(at)) else { return };
         let Some(round) = &mut it.asked else { return };
-        self.view.shell(&reply);
+        self.view.shell(&reply, now);
         let said = ask.probe.read(&self.view, &ask.settings, &reply, now);
         let passed = said.answer == Answer::Pass;
         let said = round::count(&self.view, scenario, ask, said, now);

@@ -63,6 +63,8 @@ pub struct ConsoleView {
     pub labels: BTreeMap<String, (u64, Instant)>,
     /// What the shell last did when it was asked.
     pub shell: Option<ShellSeen>,
+    /// When that was.
+    pub shell_at: Option<Instant>,
 }
 
 /// What a look at the guest changed.
@@ -99,6 +101,7 @@ impl View {
                 person: false,
                 labels: BTreeMap::new(),
                 shell: None,
+                shell_at: None,
             },
             trouble: Vec::new(),
             more_trouble: 0,
@@ -126,19 +129,25 @@ impl View {
     }
 
     /// Keeps what the shell did.
-    pub fn shell(&mut self, reply: &ShellReply) {
+    pub fn shell(&mut self, reply: &ShellReply, now: Instant) {
         let millis = |it: &Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
         self.console.shell = match reply {
             ShellReply::Answered { took } => {
-                Some(ShellSeen { answered: true, took_ms: Some(millis(took)), said: None })
+                Some(ShellSeen { answered: true, took_ms: Some(millis(took)), said: None, ago_ms: None })
             }
-            ShellReply::Said { text, took } => {
-                Some(ShellSeen { answered: true, took_ms: Some(millis(took)), said: Some(text.clone()) })
+            ShellReply::Said { text, took } => Some(ShellSeen {
+                answered: true,
+                took_ms: Some(millis(took)),
+                said: Some(text.clone()),
+                ago_ms: None,
+            }),
+            ShellReply::Silent { .. } => {
+                Some(ShellSeen { answered: false, took_ms: None, said: None, ago_ms: None })
             }
-            ShellReply::Silent { .. } => Some(ShellSeen { answered: false, took_ms: None, said: None }),
             // Nothing was asked: what was seen before still holds.
             ShellReply::Refused(_) | ShellReply::Unreachable(_) => return,
         };
+        self.console.shell_at = Some(now);
     }
 
     /// A probe passed that only a booted guest can pass.
