@@ -34,11 +34,14 @@ pub(crate) fn labels(case: &Case) -> Option<Labels> {
 }
 
 /// Whether the shell answered when it was last asked; `None` where nobody asks it, or where its answer
-/// is older than the last of labels that stopped since: what stopped them came after it.
+/// is no younger than the labels that stopped: until the first missing label was due, whatever stopped
+/// them may not have been there.
 pub(crate) fn shell(case: &Case) -> Option<bool> {
-    let seen = case.observed.console.as_ref()?.shell.as_ref()?;
+    let console = case.observed.console.as_ref()?;
+    let seen = console.shell.as_ref()?;
+    let gap = console.labels.as_ref().map_or(0, |it| it.max_gap_ms);
     let outdated = match (labels(case), seen.ago_ms) {
-        (Some(Labels::Stopped(since)), Some(ago)) => ago >= since,
+        (Some(Labels::Stopped(since)), Some(ago)) => ago.saturating_add(gap) >= since,
         _ => false,
     };
     (!(seen.answered && outdated)).then_some(seen.answered)

@@ -57,6 +57,8 @@ pub trait Build: Sized {
     fn monitor(self, monitor: MonitorHealth) -> Self;
     fn labels(self, last_ms: u64) -> Self;
     fn shell(self, answered: bool) -> Self;
+    /// It answered, this long ago.
+    fn shell_ago(self, ago_ms: u64) -> Self;
     fn said(self, text: &str) -> Self;
     fn cpus(self, cpus: &[Cpu]) -> Self;
     fn queues(self, samples: &[(u32, u32)]) -> Self;
@@ -98,6 +100,12 @@ impl Build for Case {
     fn shell(mut self, answered: bool) -> Case {
         let took_ms = answered.then_some(20);
         console(&mut self).shell = Some(ShellSeen { answered, took_ms, ago_ms: None, said: None });
+        self
+    }
+
+    fn shell_ago(mut self, ago_ms: u64) -> Case {
+        console(&mut self).shell =
+            Some(ShellSeen { answered: true, took_ms: Some(63), ago_ms: Some(ago_ms), said: None });
         self
     }
 

@@ -94,6 +94,8 @@ fn pictures() -> Vec<(&'static str, Case, Class)> {
         ("irq-off-spin", calm().shell(false).cpus(&[CLI_LOOP, CLI_LOOP]), Class::IrqOffSpin),
         ("irq-off-one", calm().cpus(&[RESTS, CLI_LOOP]).blocked(&[]), Class::IrqOffSpin),
         ("rt-spin", rt_spin().blocked(&[]), Class::CpuSpin),
+        // As on a real guest: the spinners came between the last label and the next one.
+        ("rt-spin, after an answer", rt_spin().labels(6_047).shell_ago(5_607).blocked(&[]), Class::CpuSpin),
         ("rt-spin, keys refused", rt_spin().refused(), Class::CpuSpin),
         ("rt-spin-throttled", calm().labels(2_500).cpus(&[USER_LOOP, USER_LOOP]), Class::Busy),
         (
