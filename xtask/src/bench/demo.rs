@@ -116,7 +116,11 @@ fn at_rest() -> Result<Value> {
         .iter()
         .map(|name| Ok(unikernel::guest(name, Mode::Heartbeat)?.boot()?))
         .collect::<Result<_>>()?;
-    let plan = Plan { guests: names, settings: "prompt = \"unikernel> $\"\n".into(), ..Plan::for_guest("") };
+    let plan = Plan {
+        guests: names,
+        settings: "prompt = \"unikernel> $\"\nqmp-policy = \"hold\"\n".into(),
+        ..Plan::for_guest("")
+    };
     let ward = Ward::start(&plan)?;
     // The start itself (discovery, first connections) is not rest.
     std::thread::sleep(Duration::from_secs(20));

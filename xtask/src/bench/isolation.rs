@@ -73,13 +73,15 @@ pub fn run(args: &Args, samples: &mut Samples) -> Result<Vec<Figure>> {
         Tenth { real: unikernel::guest(&tenth_name, Mode::Heartbeat)?.boot()?, fake, holder: None };
     let mut names = nine.clone();
     names.push(tenth_name);
-    let mut plan =
-        Plan { guests: names, settings: "prompt = \"unikernel> $\"\n".into(), ..Plan::for_guest("") };
-    plan.scenarios.push("monitor-answers".into());
+    let mut plan = Plan {
+        guests: names,
+        settings: "prompt = \"unikernel> $\"\nqmp-policy = \"hold\"\n".into(),
+        ..Plan::for_guest("")
+    };
     plan.more = format!(
         "\n[[guest]]\nname = {fake_name:?}\nwatch = true\nscenarios = {:?}\nqmp = {{ path = {:?}, policy = \"hold\" }}\n\
          console = {{ unix = {:?} }}\n",
-        ["kernel-trouble", "app-label", "monitor-answers"],
+        ["kernel-trouble", "app-label"],
         tenth.fake.qmp_path(),
         tenth.fake.console_path(),
     );
