@@ -20,7 +20,11 @@ impl Guest {
         self.kill()?;
         // The monitor socket of the old one must not be taken for the new one's.
         let socket = self.run.file("fixture.sock");
-        std::fs::remove_file(&socket).map_err(Error::io("cannot remove", &socket))?;
+        match std::fs::remove_file(&socket) {
+            // A QEMU that ended in an orderly way has removed it itself.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed.map_err(Error::io("cannot remove", &socket))?,
+        }
         let builder = self.builder.clone().incoming(uri);
         self.process = launch(&builder, &mut self.run)?;
         self.connect_monitor()
