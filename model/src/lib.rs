@@ -8,6 +8,7 @@
 pub mod artifact;
 pub mod capture;
 pub mod event;
+pub mod exchange;
 pub mod finding;
 pub mod guest;
 pub mod id;
