@@ -20,6 +20,8 @@ pub struct Event {
     pub name: String,
     /// The event's `data`, `null` when it has none.
     pub data: Value,
+    /// When QEMU sent it: microseconds of the host's wall clock since 1970 (QMP's `timestamp`).
+    pub at_us: u64,
 }
 
 /// A negotiated QMP session.
@@ -113,8 +115,14 @@ impl Qmp {
             self.events.push(Event {
                 name: name.to_owned(),
                 data: message.get("data").cloned().unwrap_or(Value::Null),
+                at_us: at_us(&message),
             });
         }
         Ok(message)
     }
+}
+
+fn at_us(message: &Value) -> u64 {
+    let part = |name: &str| message["timestamp"][name].as_u64().unwrap_or(0);
+    part("seconds").saturating_mul(1_000_000).saturating_add(part("microseconds"))
 }
