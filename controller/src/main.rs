@@ -1,0 +1,3 @@
+//! `vmward-controller`.
+
+fn main() {}
