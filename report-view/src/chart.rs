@@ -1,8 +1,10 @@
 //! Everything that a chart is made of, borrowed from whoever read it.
 
+use std::collections::BTreeSet;
+
 use vmward_kernel_facts::{CpuStack, MemSummary, Task};
 use vmward_model::observed::Observed;
-use vmward_model::{Event, Manifest, ProbeAnswer};
+use vmward_model::{Class, Digest, Event, Manifest, ProbeAnswer};
 
 /// The facts of one incident. What is absent was not captured, and the chart says so.
 #[derive(Clone, Debug)]
@@ -29,6 +31,37 @@ pub struct Chart<'a> {
     pub memory: Option<&'a MemSummary>,
     /// SysRq.
     pub sysrq: Option<Sysrq>,
+}
+
+/// Where a chart is shown. The default is beside its bundle.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Where the raw artifacts are.
+    pub raw: Raw,
+    /// What another engine than the host's made of the same case.
+    pub again: Option<Again>,
+}
+
+/// Where the raw artifacts are.
+#[derive(Clone, Debug, Default)]
+pub enum Raw {
+    /// In the bundle, by their digests.
+    #[default]
+    InBundle,
+    /// On the controller that shows the page, at `/api/v1/artifacts/{sha256}`.
+    OnController {
+        /// Those that the host's configuration does not let go.
+        withheld: BTreeSet<Digest>,
+    },
+}
+
+/// What another engine than the host's made of the same case.
+#[derive(Clone, Debug)]
+pub struct Again {
+    /// Its class.
+    pub class: Class,
+    /// Its sentence.
+    pub sentence: String,
 }
 
 /// The words about a finding; may hold guest text.

@@ -1,6 +1,8 @@
 //! What a chart looks like before it is a page or a terminal's lines: sections of blocks of text.
 
+use crate::diagram::Ladder;
 use crate::escape::Text;
+use crate::value::{Tone, Value};
 
 /// A chart, ready for a renderer.
 #[derive(Clone, Debug, Default)]
@@ -11,8 +13,12 @@ pub struct Document {
     pub headline: Text,
     /// The final class.
     pub class: Text,
+    /// What that means.
+    pub tone: Tone,
+    /// What the controller's engine says where the host's said something else.
+    pub dissent: Option<Text>,
     /// Guest, host, when.
-    pub facts: Vec<(Text, Text)>,
+    pub facts: Vec<(Text, Value)>,
     /// The rest.
     pub sections: Vec<Section>,
 }
@@ -36,7 +42,7 @@ pub enum Block {
     /// A list.
     Items(Vec<Text>),
     /// Names and values.
-    Facts(Vec<(Text, Text)>),
+    Facts(Vec<(Text, Value)>),
     /// Signs for and against.
     Evidence(Vec<Sign>),
     /// A table; every row has as many cells as the head.
@@ -44,12 +50,25 @@ pub enum Block {
         /// Column headings.
         head: Vec<&'static str>,
         /// Rows.
-        rows: Vec<Vec<Text>>,
+        rows: Vec<Vec<Value>>,
     },
     /// What happened, in order.
     Timeline(Vec<Moment>),
     /// Lines as they are, in a fixed-width font.
     Lines(Vec<Line>),
+    /// Tasks, those with equal stacks in one entry.
+    Tasks(Vec<TaskGroup>),
+    /// The steps of a diagnosis on the safety ladder.
+    Ladder(Ladder),
+    /// Blocks under a heading of their own.
+    Headed {
+        /// The heading.
+        title: Text,
+        /// Whether this is what a reader came for.
+        important: bool,
+        /// The contents.
+        blocks: Vec<Block>,
+    },
     /// Something that is shown on demand, and always on a terminal.
     Fold {
         /// What it is.
@@ -75,8 +94,10 @@ pub struct Sign {
 /// One entry of a timeline.
 #[derive(Clone, Debug)]
 pub struct Moment {
-    /// Wall-clock time, and seconds from the moment of notice.
-    pub at: Text,
+    /// Wall-clock time.
+    pub at: Value,
+    /// Seconds from the moment of notice.
+    pub offset: Text,
     /// What happened.
     pub text: Text,
     /// It is the moment at which the trouble was noticed.
@@ -88,13 +109,34 @@ pub struct Moment {
 pub struct Line {
     /// The line.
     pub text: Text,
-    /// It tells of trouble.
-    pub marked: bool,
+    /// What it tells of, if it tells of trouble.
+    pub mark: Option<Text>,
 }
 
 impl Line {
     /// An ordinary line.
     pub fn plain(text: impl Into<Text>) -> Line {
-        Line { text: text.into(), marked: false }
+        Line { text: text.into(), mark: None }
     }
+}
+
+/// Tasks that stand at the same place.
+#[derive(Clone, Debug)]
+pub struct TaskGroup {
+    /// How many.
+    pub count: usize,
+    /// The kernel's letter of their state, or `?`.
+    pub state: Text,
+    /// What that letter means for them.
+    pub tone: Tone,
+    /// What they do, in a few words (`waits for a mutex`).
+    pub what: Text,
+    /// The first of them by name.
+    pub some: Text,
+    /// All of them, where that is more than the first.
+    pub all: Option<Text>,
+    /// Their stack, innermost frame first.
+    pub stack: Vec<Line>,
+    /// Whether it begins unfolded.
+    pub open: bool,
 }

@@ -1,14 +1,17 @@
-//! Renders a document as one stand-alone page: no script, no external resource, dark and narrow
-//! windows, and a content security policy that allows nothing but its own style sheet.
+//! Renders a document as HTML: as one stand-alone page, and as the part that the controller's page
+//! puts into its frame.
+//!
+//! The stand-alone page has no script, no external resource, dark and narrow windows, and a content
+//! security policy that allows nothing but its own style sheet.
+
+use std::borrow::Borrow;
 
 use askama::Template;
 
+use crate::asset;
+use crate::diagram::{Drawing, Ladder, Outcome};
 use crate::document::{Block, Document};
-
-/// The style sheet, put into the page.
-const STYLE: &str = include_str!("../templates/chart.css");
-/// SHA-256 of [`STYLE`] in base64, as CSP wants it; a test keeps it current.
-const STYLE_HASH: &str = include_str!("../templates/chart.css.sha256");
+use crate::value::{Form, Value};
 
 /// A page could not be rendered.
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +22,16 @@ pub struct RenderError(#[from] askama::Error);
 #[template(path = "chart.html")]
 struct Page<'a> {
     document: &'a Document,
+    sections: String,
     style: &'static str,
-    style_hash: &'static str,
+    style_hash: String,
+}
+
+/// The chart's head and sections.
+#[derive(Template)]
+#[template(path = "sections.html")]
+struct Sections<'a> {
+    document: &'a Document,
 }
 
 /// One block; renders itself again for what is folded in it.
@@ -28,41 +39,85 @@ struct Page<'a> {
 #[template(path = "block.html")]
 struct Blocks<'a>(&'a [Block]);
 
+/// A value.
+#[derive(Template)]
+#[template(path = "value.html")]
+pub(crate) struct Shown<'a>(&'a Value);
+
+impl Value {
+    /// As HTML.
+    pub(crate) fn html(&self) -> Shown<'_> {
+        Shown(self)
+    }
+}
+
+/// The safety ladder.
+#[derive(Template)]
+#[template(path = "ladder.html")]
+struct Drawn<'a> {
+    ladder: &'a Ladder,
+    drawing: Drawing,
+    table: [Block; 1],
+}
+
+impl Drawn<'_> {
+    fn of(ladder: &Ladder) -> Drawn<'_> {
+        let table = [Block::Table { head: Ladder::head(), rows: ladder.rows() }];
+        Drawn { ladder, drawing: ladder.draw(), table }
+    }
+}
+
+/// One step of it.
+#[derive(Template)]
+#[template(path = "shape.html")]
+struct Shape {
+    x: i64,
+    y: i64,
+    width: i64,
+    outcome: Outcome,
+}
+
+impl Shape {
+    /// Takes values and references: a template passes either.
+    fn at(
+        x: impl Borrow<i64>,
+        y: impl Borrow<i64>,
+        width: impl Borrow<i64>,
+        outcome: impl Borrow<Outcome>,
+    ) -> Shape {
+        Shape { x: *x.borrow(), y: *y.borrow(), width: *width.borrow(), outcome: *outcome.borrow() }
+    }
+}
+
+/// A text as it may stand in an element or a quoted attribute.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for it in text.chars() {
+        match it {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            it => safe.push(it),
+        }
+    }
+    safe
+}
+
 /// The document as an HTML page in UTF-8.
 ///
 /// # Errors
 /// When the formatter fails, which it does not into a string.
 pub fn render(document: &Document) -> Result<String, RenderError> {
-    Ok(Page { document, style: STYLE, style_hash: STYLE_HASH.trim() }.render()?)
+    let style = asset::CHART_STYLE;
+    Ok(Page { document, sections: sections(document)?, style, style_hash: asset::digest(style) }.render()?)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sha2::{Digest, Sha256};
-
-    /// Base64 with the standard alphabet (RFC 4648, section 4).
-    fn base64(bytes: &[u8]) -> String {
-        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let mut text = String::new();
-        for chunk in bytes.chunks(3) {
-            let word = (0..3).fold(0u32, |word, n| word << 8 | u32::from(*chunk.get(n).unwrap_or(&0)));
-            for n in 0..4 {
-                let digit = ALPHABET[(word >> (18 - 6 * n) & 63) as usize];
-                text.push(if n <= chunk.len() { digit as char } else { '=' });
-            }
-        }
-        text
-    }
-
-    #[test]
-    fn the_policy_allows_the_style_sheet_that_is_there() {
-        assert_eq!(base64(b"Man"), "TWFu");
-        assert_eq!(base64(b"Ma"), "TWE=");
-        assert_eq!(
-            STYLE_HASH.trim(),
-            base64(&Sha256::digest(STYLE)),
-            "put this into templates/chart.css.sha256"
-        );
-    }
+/// The document without a page around it: from its headline to its last section.
+///
+/// # Errors
+/// When the formatter fails, which it does not into a string.
+pub fn sections(document: &Document) -> Result<String, RenderError> {
+    Ok(Sections { document }.render()?)
 }

@@ -1,15 +1,23 @@
-//! Renders an incident for the terminal and as a stand-alone page.
+//! Renders an incident for the terminal, as a stand-alone page, and as the controller's page; and the
+//! lists that lead to it.
 //!
-//! [`document`](fn@document) makes one document of a [`Chart`]; [`terminal`] and [`html`] render it. Every text
-//! passes [`escape`] on its way in: a document cannot hold anything else.
+//! [`document`](fn@document) makes one document of a [`Chart`]; [`terminal`] and [`html`] render it.
+//! [`page`] renders what the controller shows around it. Every text passes [`escape`] on its way in:
+//! neither a document nor a page's data can hold anything else.
 
+pub mod asset;
 mod chart;
+mod diagram;
 mod document;
 pub mod escape;
 pub mod html;
+pub mod page;
 mod section;
 pub mod terminal;
+mod value;
 
-pub use chart::{Chart, Sysrq, Words};
-pub use document::{Block, Document, Line, Moment, Section, Sign};
-pub use section::document;
+pub use chart::{Again, Chart, Place, Raw, Sysrq, Words};
+pub use diagram::{Ladder, Outcome, Step};
+pub use document::{Block, Document, Line, Moment, Section, Sign, TaskGroup};
+pub use section::{document, document_at};
+pub use value::{Form, Href, Tone, Value};

@@ -1,7 +1,9 @@
 //! Renders a document as plain text for a terminal of some width, coloured or not.
 
-use crate::document::{Block, Document, Moment, Sign};
+use crate::diagram::Ladder;
+use crate::document::{Block, Document, Line, Moment, Sign, TaskGroup};
 use crate::escape::Text;
+use crate::value::Value;
 
 /// How to render.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +31,9 @@ enum Style {
 pub fn render(document: &Document, options: Options) -> String {
     let mut out = Out { text: String::new(), width: options.width.max(40), colour: options.colour };
     out.wrapped(document.headline.as_str(), "", Some(Style::Trouble));
+    if let Some(it) = &document.dissent {
+        out.wrapped(it.as_str(), "", Some(Style::Trouble));
+    }
     out.facts(&document.facts, "  ");
     for section in &document.sections {
         out.text.push('\n');
@@ -69,17 +74,26 @@ impl Out {
             }
             Block::Table { head, rows } => self.table(head, rows, indent),
             Block::Timeline(moments) => {
-                for Moment { at, text, marked } in moments {
+                for Moment { at, offset, text, marked } in moments {
                     let mark = if *marked { ">> " } else { "   " };
                     let style = marked.then_some(Style::Trouble);
-                    self.hanging(&format!("{mark}{at}  "), text.as_str(), indent, style);
+                    self.hanging(&format!("{mark}{} {offset}  ", at.text), text.as_str(), indent, style);
                 }
             }
-            Block::Lines(lines) => {
-                for it in lines {
-                    let mark = if it.marked { "!! " } else { "   " };
-                    self.hanging(mark, it.text.as_str(), indent, it.marked.then_some(Style::Trouble));
+            Block::Lines(lines) => self.lines(lines, indent),
+            Block::Tasks(groups) => {
+                for it in groups {
+                    self.tasks(it, indent);
                 }
+            }
+            Block::Ladder(ladder) => {
+                self.wrapped(&ladder.summary(), indent, None);
+                self.table(&Ladder::head(), &ladder.rows(), indent);
+            }
+            Block::Headed { title, blocks, .. } => {
+                let end = if blocks.is_empty() { "." } else { ":" };
+                self.wrapped(&format!("{title}{end}"), indent, None);
+                self.blocks(blocks, indent);
             }
             Block::Fold { summary, blocks, .. } => {
                 self.wrapped(summary.as_str(), indent, None);
@@ -88,15 +102,33 @@ impl Out {
         }
     }
 
-    fn facts(&mut self, facts: &[(Text, Text)], indent: &str) {
-        for (name, value) in facts {
-            self.hanging(&format!("{name}: "), value.as_str(), indent, None);
+    fn lines(&mut self, lines: &[Line], indent: &str) {
+        for it in lines {
+            match &it.mark {
+                Some(mark) => {
+                    let text = format!("{} <- {mark}", it.text);
+                    self.hanging("!! ", &text, indent, Some(Style::Trouble));
+                }
+                None => self.hanging("   ", it.text.as_str(), indent, None),
+            }
         }
     }
 
-    fn table(&mut self, head: &[&str], rows: &[Vec<Text>], indent: &str) {
+    fn tasks(&mut self, group: &TaskGroup, indent: &str) {
+        let TaskGroup { count, state, what, some, all, stack, .. } = group;
+        self.wrapped(&format!("{count} x {state}, {what}: {}", all.as_ref().unwrap_or(some)), indent, None);
+        self.lines(stack, &format!("{indent}  "));
+    }
+
+    fn facts(&mut self, facts: &[(Text, Value)], indent: &str) {
+        for (name, value) in facts {
+            self.hanging(&format!("{name}: "), value.text.as_str(), indent, None);
+        }
+    }
+
+    fn table(&mut self, head: &[&str], rows: &[Vec<Value>], indent: &str) {
         let columns = head.len();
-        let cell = |row: &[Text], n: usize| row.get(n).map_or(0, |it| it.as_str().chars().count());
+        let cell = |row: &[Value], n: usize| row.get(n).map_or(0, |it| it.text.as_str().chars().count());
         let widths: Vec<usize> = (0..columns)
             .map(|n| rows.iter().map(|row| cell(row, n)).chain([head[n].chars().count()]).max().unwrap_or(0))
             .collect();
@@ -111,7 +143,7 @@ impl Out {
         if indent.len() + widths.iter().sum::<usize>() + 2 * columns.saturating_sub(1) <= self.width {
             self.styled(&format!("{indent}{}", line(head.to_vec())), Some(Style::Quiet));
             for row in rows {
-                let cells = row.iter().map(Text::as_str).collect();
+                let cells = row.iter().map(|it| it.text.as_str()).collect();
                 self.styled(&format!("{indent}{}", line(cells)), None);
             }
         } else {
@@ -121,7 +153,7 @@ impl Out {
                     .iter()
                     .zip(row)
                     .filter(|(_, it)| !it.is_empty())
-                    .map(|(name, it)| format!("{name} {it}"))
+                    .map(|(name, it)| format!("{name} {}", it.text).trim().to_owned())
                     .collect();
                 self.hanging("- ", &cells.join("; "), indent, None);
             }

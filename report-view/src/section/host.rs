@@ -6,19 +6,20 @@ use super::section as make;
 use crate::chart::Chart;
 use crate::document::{Block, Line, Section};
 use crate::escape::Text;
+use crate::value::Value;
 
 pub(super) fn section(chart: &Chart<'_>) -> Section {
     let Some(host) = &chart.observed.host else { return make("host", "Host", Vec::new()) };
     let alive = if host.process_alive { "alive" } else { "gone" };
-    let mut facts = vec![("QEMU process".into(), Text::new(alive))];
+    let mut facts = vec![("QEMU process".into(), Value::from(alive))];
     if let Some(it) = host.rss_kib {
-        facts.push(("resident".into(), Text::new(format!("{it} KiB"))));
+        facts.push(("resident".into(), Value::from(format!("{it} KiB"))));
     }
     if let Some(it) = &host.cgroup {
-        facts.push(("cgroup".into(), Text::new(it)));
+        facts.push(("cgroup".into(), Value::code(it)));
     }
     for (name, value) in &host.pressure {
-        facts.push((Text::new(format!("pressure {name}")), Text::new(format!("{value:.1} %"))));
+        facts.push((Text::new(format!("pressure {name}")), Value::from(format!("{value:.1} %"))));
     }
     let mut blocks = vec![Block::Facts(facts)];
     if !host.threads.is_empty() {
@@ -34,7 +35,7 @@ pub(super) fn section(chart: &Chart<'_>) -> Section {
                     wait => format!("{} ms, and {wait} ms without a CPU", it.cpu_ms),
                 },
             ];
-            cells.iter().map(Text::new).collect()
+            cells.map(Value::from).into()
         });
         let head = vec!["thread", "for", "name", "state", "waits in", "CPU time"];
         let summary = Text::new(format!("{} threads of QEMU over {} ms", host.threads.len(), host.window_ms));

@@ -6,6 +6,7 @@ use super::section as make;
 use crate::chart::Chart;
 use crate::document::{Block, Section};
 use crate::escape::Text;
+use crate::value::Value;
 
 pub(super) fn section(chart: &Chart<'_>) -> Section {
     let seen = chart.observed;
@@ -19,12 +20,12 @@ pub(super) fn section(chart: &Chart<'_>) -> Section {
             MonitorHealth::Closed => "closes in the middle of an answer".to_owned(),
             MonitorHealth::Absent => "absent".to_owned(),
         };
-        let mut facts = vec![("monitor".into(), Text::new(monitor))];
+        let mut facts = vec![("monitor".into(), Value::from(monitor))];
         for (name, value) in
             [("run state", &it.status), ("QEMU", &it.qemu_version), ("architecture", &it.arch)]
         {
             if let Some(value) = value {
-                facts.push((name.into(), Text::new(value)));
+                facts.push((name.into(), Value::from(value)));
             }
         }
         blocks.push(Block::Facts(facts));
@@ -35,8 +36,8 @@ pub(super) fn section(chart: &Chart<'_>) -> Section {
     make("machine", "Machine", blocks)
 }
 
-fn row(cells: impl IntoIterator<Item = String>) -> Vec<Text> {
-    cells.into_iter().map(Text::new).collect()
+fn row(cells: impl IntoIterator<Item = String>) -> Vec<Value> {
+    cells.into_iter().map(Value::from).collect()
 }
 
 fn known<T: ToString>(value: Option<T>) -> String {

@@ -1,61 +1,83 @@
-//! The sections of a chart, in reading order: verdict, timeline, tasks, machine, host, console, captures.
+//! The sections of a chart, in reading order: verdict, timeline, tasks, console, host, machine, steps,
+//! artifacts.
 
-mod captures;
+mod artifacts;
 mod console;
 mod host;
 mod machine;
+mod steps;
 mod tasks;
 mod timeline;
 mod verdict;
 
-use jiff::tz::TimeZone;
-use vmward_model::Stamp;
+pub(crate) use artifacts::bytes;
+pub(crate) use timeline::event as event_text;
+use vmward_model::Class;
 
-use crate::chart::Chart;
+use crate::chart::{Chart, Place};
 use crate::document::{Block, Document, Section};
 use crate::escape::Text;
+use crate::value::{Href, Tone, Value};
 
-/// Makes the document of a chart.
+/// Makes the document of a chart that is shown beside its bundle.
 pub fn document(chart: &Chart<'_>) -> Document {
+    document_at(chart, &Place::default())
+}
+
+/// Makes the document of a chart for the place where it is shown.
+pub fn document_at(chart: &Chart<'_>, place: &Place) -> Document {
     let incident = &chart.manifest.incident;
     let headline = match chart.words.first().filter(|it| !it.sentence.is_empty()) {
         Some(words) => Text::new(&words.sentence),
         None => Text::new(format!("The guest is in trouble ({}); no rule says what it is.", incident.class)),
     };
+    let guest = Text::new(format!("{} ({})", incident.guest_name, incident.guest));
+    let guest = match place.raw {
+        crate::chart::Raw::InBundle => guest.into(),
+        crate::chart::Raw::OnController { .. } => {
+            Value::link(guest, Href::to("/guests").join(incident.guest))
+        }
+    };
     let facts = vec![
-        ("guest".into(), Text::new(format!("{} ({})", incident.guest_name, incident.guest))),
-        ("host".into(), Text::new(&chart.manifest.host)),
-        (
-            "noticed".into(),
-            Text::new(format!("{} by scenario {}", clock(&incident.notice.at), incident.notice.scenario)),
-        ),
-        ("incident".into(), Text::new(incident.id.to_string())),
+        ("guest".into(), guest),
+        ("host".into(), Value::from(&chart.manifest.host)),
+        ("noticed".into(), Value::time(incident.notice.at.utc)),
+        ("by scenario".into(), Value::from(&incident.notice.scenario)),
+        ("incident".into(), Value::code(incident.id.to_string())),
     ];
-    let sections = [
-        verdict::section,
-        timeline::section,
-        tasks::section,
-        machine::section,
-        host::section,
-        console::section,
-        captures::section,
+    let mut sections = vec![
+        verdict::section(chart),
+        timeline::section(chart),
+        tasks::section(chart),
+        console::section(chart),
+        host::section(chart),
+        machine::section(chart),
+        steps::section(chart),
+        artifacts::section(chart, place),
     ];
+    sections.retain(|it| !it.blocks.is_empty());
     Document {
         title: Text::new(format!("{}: {}", incident.guest_name, incident.class)),
         headline,
         class: Text::new(incident.class.name()),
+        tone: tone(incident.class),
+        dissent: verdict::dissent(chart, place),
         facts,
-        sections: sections.into_iter().map(|it| it(chart)).filter(|it| !it.blocks.is_empty()).collect(),
+        sections,
+    }
+}
+
+/// What a class means for whoever looks after the guest.
+pub(crate) fn tone(class: Class) -> Tone {
+    match class {
+        Class::Well => Tone::Good,
+        Class::Busy | Class::ConsoleLost => Tone::Warn,
+        _ => Tone::Alarm,
     }
 }
 
 fn section(id: &'static str, title: &str, blocks: Vec<Block>) -> Section {
     Section { id, title: title.into(), blocks }
-}
-
-/// `2026-11-21 10:00:00Z`.
-fn clock(at: &Stamp) -> String {
-    at.utc.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 fn seconds(ms: u64) -> String {

@@ -6,6 +6,7 @@ use super::section as make;
 use crate::chart::Chart;
 use crate::document::{Block, Moment, Section};
 use crate::escape::Text;
+use crate::value::Value;
 
 /// Entries shown; the ones nearest to the moment of notice stay.
 const MAX_MOMENTS: usize = 200;
@@ -48,8 +49,12 @@ pub(super) fn section(chart: &Chart<'_>) -> Section {
         moments.truncate(MAX_MOMENTS);
         moments.sort_by_key(|it| it.0.mono_ms);
     }
-    let shown =
-        moments.into_iter().map(|(at, marked, text)| Moment { at: moment(&at, &notice), text, marked });
+    let shown = moments.into_iter().map(|(at, marked, text)| Moment {
+        at: moment(&at),
+        offset: offset(&at, &notice),
+        text,
+        marked,
+    });
     let mut blocks = vec![Block::Timeline(shown.collect())];
     if left_out > 0 {
         blocks.push(Block::Para(Text::new(format!("{left_out} more are in the bundle."))));
@@ -57,13 +62,18 @@ pub(super) fn section(chart: &Chart<'_>) -> Section {
     make("timeline", "Timeline", blocks)
 }
 
-fn moment(at: &Stamp, notice: &Stamp) -> Text {
-    let offset = at.mono_ms as f64 / 1000.0 - notice.mono_ms as f64 / 1000.0;
+fn moment(at: &Stamp) -> Value {
     let time = at.utc.to_zoned(jiff::tz::TimeZone::UTC).strftime("%H:%M:%S").to_string();
-    Text::new(format!("{time} {offset:+.1}s"))
+    Value { text: Text::new(time), ..Value::time(at.utc) }
 }
 
-fn event(kind: &EventKind) -> Text {
+fn offset(at: &Stamp, notice: &Stamp) -> Text {
+    let seconds = at.mono_ms as f64 / 1000.0 - notice.mono_ms as f64 / 1000.0;
+    Text::new(format!("{seconds:+.1}s"))
+}
+
+/// An event in a sentence.
+pub(crate) fn event(kind: &EventKind) -> Text {
     Text::new(match kind {
         EventKind::AgentStarted { version } => format!("agent {version} started"),
         EventKind::AgentStopped => "agent stopped".to_owned(),

@@ -2,26 +2,27 @@
 
 use vmward_model::{Confidence, Evidence, Finding};
 
-use super::section as make;
-use crate::chart::{Chart, Words};
+use super::{section as make, tone};
+use crate::chart::{Chart, Place, Words};
 use crate::document::{Block, Section, Sign};
 use crate::escape::Text;
+use crate::value::Value;
 
 pub(super) fn section(chart: &Chart<'_>) -> Section {
     let incident = &chart.manifest.incident;
     let opening = &incident.opening;
     let mut blocks = vec![Block::Facts(vec![
-        ("final class".into(), Text::new(incident.class.name())),
+        ("final class".into(), Value::badge(incident.class.name(), tone(incident.class))),
         (
             "opening verdict".into(),
-            Text::new(format!(
+            Value::from(format!(
                 "{} ({}) by scenario {}",
                 opening.class,
                 sure(opening.confidence),
                 opening.scenario
             )),
         ),
-        ("guest state".into(), Text::new(format!("{:?}", incident.guest_state).to_lowercase())),
+        ("guest state".into(), Value::from(format!("{:?}", incident.guest_state).to_lowercase())),
     ])];
     let none = Words::default();
     for (n, finding) in incident.findings.iter().enumerate() {
@@ -48,21 +49,37 @@ pub(super) fn section(chart: &Chart<'_>) -> Section {
     make("verdict", "Verdict", blocks)
 }
 
+/// What another engine says, where it says something else.
+pub(super) fn dissent(chart: &Chart<'_>, place: &Place) -> Option<Text> {
+    let again = place.again.as_ref().filter(|it| it.class != chart.manifest.incident.class)?;
+    let class = chart.manifest.incident.class;
+    let mut text = format!("The host said {class}; the controller's engine says {}", again.class);
+    if again.sentence.is_empty() {
+        text.push('.');
+    } else {
+        text.push_str(": ");
+        text.push_str(&again.sentence);
+    }
+    Some(Text::new(text))
+}
+
 fn one(finding: &Finding, words: &Words) -> Vec<Block> {
     let mut blocks = vec![Block::Facts(vec![(
         "finding".into(),
-        Text::new(format!("{} {} ({})", finding.code, finding.rule, sure(finding.confidence))),
+        Value::from(format!("{} {} ({})", finding.code, finding.rule, sure(finding.confidence))),
     )])];
     if !words.detail.is_empty() {
         blocks.push(Block::Para(Text::new(&words.detail)));
     }
     blocks.push(Block::Evidence(signs(&finding.evidence)));
-    for (title, texts) in
-        [("usual causes", &words.causes), ("next steps", &words.next_steps), ("read on", &words.links)]
-    {
+    for (title, important, texts) in [
+        ("next steps", true, &words.next_steps),
+        ("usual causes", false, &words.causes),
+        ("read on", false, &words.links),
+    ] {
         if !texts.is_empty() {
-            blocks.push(Block::Para(Text::new(format!("{title}:"))));
-            blocks.push(Block::Items(texts.iter().map(Text::new).collect()));
+            let items = Block::Items(texts.iter().map(Text::new).collect());
+            blocks.push(Block::Headed { title: title.into(), important, blocks: vec![items] });
         }
     }
     blocks

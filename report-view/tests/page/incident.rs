@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 use vmward_kernel_facts::{CpuStack, MemSummary, Task};
+use vmward_model::Class;
 use vmward_model::observed::Observed;
 use vmward_model::{Event, Manifest, ProbeAnswer};
-use vmward_report_view::{Chart, Document, Sysrq, Words, document};
+use vmward_report_view::{Again, Chart, Document, Place, Raw, Sysrq, Words, document, document_at};
 
 /// The parts of a chart, owned.
 pub struct Incident {
@@ -46,6 +47,12 @@ impl Incident {
         let capture = |name: &str, rung: &str, outcome: &str| json!({ "capture": name, "rung": rung, "at": at(21_000), "took_ms": 12, "outcome": outcome, "why": text });
         let opening = json!({ "class": "suspect", "confidence": "likely", "scenario": text, "at": at(20_000), "evidence": evidence });
         let finding = |code: &str, class: &str| json!({ "code": code, "rule": text, "class": class, "confidence": "likely", "evidence": evidence, "details": { "a": text } });
+        let artifact = |digest: &str| {
+            json!({
+                "kind": text, "media_type": text, "sha256": digest.repeat(32), "size": 7, "sensitivity": "text",
+                "provenance": { "capture": text, "transport": "qmp", "rung": "L1", "at": at(21_000), "took_ms": 1, "paused_us": 0 }
+            })
+        };
         let manifest = read(json!({
             "format": 1, "writer": text, "written": at(40_000), "host": text,
             "incident": {
@@ -56,10 +63,7 @@ impl Incident {
                 "findings": [finding("VW1302", "lock-wait"), finding("VW1901", "suspect")],
                 "captures": [capture("registers", "L1", "done"), capture("sysrq", "L3", "refused"), capture(text, "L2", "skipped")]
             },
-            "artifacts": [{
-                "kind": text, "media_type": text, "sha256": "ab".repeat(32), "size": 7, "sensitivity": "text",
-                "provenance": { "capture": text, "transport": "qmp", "rung": "L1", "at": at(21_000), "took_ms": 1, "paused_us": 0 }
-            }]
+            "artifacts": [artifact("ab"), artifact("cd")]
         }));
         let queue = |used: u32| json!({ "path": text, "device": "virtio-blk", "queue": 0, "inuse": 3, "used_idx": used });
         let cpu = json!({ "index": 0, "ip": 0xffffffff81000000u64, "interrupts_off": false, "user_mode": true, "halted": false });
@@ -123,8 +127,19 @@ impl Incident {
         }
     }
 
-    /// As a document.
+    /// As a document beside its bundle.
     pub fn document(&self) -> Document {
+        document(&self.chart())
+    }
+
+    /// As a document on a controller, whose engine is of another mind.
+    pub fn document_on_controller(&self) -> Document {
+        let again = Again { class: Class::DiskStall, sentence: self.text.clone() };
+        let withheld = ["cd".repeat(32).parse().unwrap()].into();
+        document_at(&self.chart(), &Place { raw: Raw::OnController { withheld }, again: Some(again) })
+    }
+
+    fn chart(&self) -> Chart<'_> {
         let text = &self.text;
         let words = |sentence: &str| Words {
             sentence: sentence.to_owned(),
@@ -133,7 +148,7 @@ impl Incident {
             next_steps: vec![text.clone()],
             links: vec![text.clone()],
         };
-        document(&Chart {
+        Chart {
             manifest: &self.manifest,
             words: vec![words(&format!("Tasks wait for {text}.")), words("SysRq was refused.")],
             undecided: vec![("cpu-spin".into(), text.clone())],
@@ -150,6 +165,6 @@ impl Incident {
                 silent: vec!['l'],
                 path: text.clone(),
             }),
-        })
+        }
     }
 }
