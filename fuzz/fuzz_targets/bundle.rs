@@ -15,4 +15,4 @@ static PLACE: LazyLock<PathBuf> = LazyLock::new(|| {
     made.expect("a folder for bundles").keep()
 });
 
-fuzz_target!(|bytes: &[u8]| vmward::report::hostile::read(bytes, &PLACE));
+fuzz_target!(|bytes: &[u8]| vmward_bundle::hostile::read(bytes, &PLACE));

@@ -5,8 +5,7 @@ use vmward_findings::catalogue::Catalogue;
 use vmward_findings::conclude;
 use vmward_report_view::{Chart, Document, Sysrq, Words, document};
 
-use super::limits::OpenError;
-use super::reader::Bundle;
+use super::{Bundle, OpenError};
 
 /// The chart of a bundle. Findings and class are those that the manifest holds, not made again.
 ///

@@ -10,12 +10,11 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
+use vmward_bundle::digest;
 use vmward_model::{Artifact, Digest, FORMAT, Incident, Manifest, Provenance, Sensitivity, Stamp};
 
 use super::disk::{Disk, RealDisk};
-use super::limits::Limits;
-use super::name;
+use super::{Limits, name};
 
 /// Reports of one incident that may lie beside each other.
 const MAX_REPORTS: u32 = 1000;
@@ -168,11 +167,6 @@ fn describe<'a>(
     limits.check_manifest_size(bytes.len() as u64).map_err(|err| WriteError::TooLarge(err.to_string()))?;
     limits.check_listed(&manifest).map_err(|err| WriteError::TooLarge(err.to_string()))?;
     Ok((bytes, files))
-}
-
-/// SHA-256 of some bytes.
-pub(super) fn digest(bytes: &[u8]) -> Digest {
-    Digest::from_bytes(&Sha256::digest(bytes).into())
 }
 
 fn free_names(disk: &impl Disk, dir: &Path, incident: &Incident) -> Result<(PathBuf, PathBuf), WriteError> {

@@ -82,6 +82,9 @@ pub enum OpenError {
         /// Its name, shortened, invalid bytes replaced.
         name: String,
     },
+    /// The stream that it came from broke.
+    #[error("the report could not be read to its end: {0}")]
+    Source(io::Error),
     /// The archive breaks its own rules.
     #[error("refused: broken archive: {0}")]
     Broken(String),
@@ -97,16 +100,17 @@ pub enum OpenError {
 }
 
 impl Limits {
-    pub(super) fn check(what: &'static str, found: u64, limit: u64) -> Result<(), OpenError> {
+    pub(crate) fn check(what: &'static str, found: u64, limit: u64) -> Result<(), OpenError> {
         if found > limit { Err(OpenError::OverLimit { what, found, limit }) } else { Ok(()) }
     }
 
-    pub(super) fn check_manifest_size(&self, size: u64) -> Result<(), OpenError> {
+    /// Checks the size that a manifest has or will have.
+    pub fn check_manifest_size(&self, size: u64) -> Result<(), OpenError> {
         Limits::check("the manifest's size", size, self.manifest)
     }
 
     /// Checks what the manifest promises, and returns each distinct content with its size.
-    pub(super) fn check_listed(&self, manifest: &Manifest) -> Result<BTreeMap<Digest, u64>, OpenError> {
+    pub fn check_listed(&self, manifest: &Manifest) -> Result<BTreeMap<Digest, u64>, OpenError> {
         if manifest.format > FORMAT {
             return Err(OpenError::Newer { found: manifest.format });
         }

@@ -5,10 +5,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::limits::Limits;
-use super::name;
-use super::reader::Bundle;
-use super::writer::digest;
+use vmward_model::{Digest, Manifest};
+
+use crate::digest::digest;
+use crate::import::{Receiver, import};
+use crate::limits::Limits;
+use crate::name;
+use crate::reader::Bundle;
 
 /// What stands between the manifest and the contents in an input.
 const MARK: &[u8] = b"\n%%%%\n";
@@ -74,10 +77,18 @@ fn split(bytes: &[u8]) -> Vec<&[u8]> {
     parts
 }
 
-/// What holds for every bundle that opens.
+/// What holds for every bundle that opens, and that a stream of a packed one is judged the same.
 fn check(path: &Path) {
     let limits = limits();
-    let Ok(bundle) = Bundle::open_with(path, limits) else { return };
+    let opened = Bundle::open_with(path, limits);
+    if let Ok(file) = fs::File::open(path)
+        && file.metadata().is_ok_and(|it| it.is_file())
+    {
+        let whole = opened.as_ref().is_ok_and(|it| it.verify().is_ok_and(|it| it.is_whole()));
+        let imported = import(file, &limits, &mut Nobody::default());
+        assert_eq!(whole, imported.is_ok(), "the file is whole: {whole}, the stream: {imported:?}");
+    }
+    let Ok(bundle) = opened else { return };
     let mut whole = true;
     for wanted in bundle.digests() {
         match bundle.artifact(wanted) {
@@ -92,6 +103,36 @@ fn check(path: &Path) {
     assert!(whole || !verified, "called whole, and a content cannot be had");
     // Either or an error; the case is foreign, too.
     drop(bundle.case());
+}
+
+/// Takes an import and sees that what comes is what was announced.
+#[derive(Default)]
+struct Nobody {
+    announced: u64,
+    come: u64,
+}
+
+impl Receiver for Nobody {
+    type Error = std::convert::Infallible;
+
+    fn manifest(&mut self, _manifest: &Manifest) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn begin(&mut self, _name: &Digest, size: u64) -> Result<(), Self::Error> {
+        (self.announced, self.come) = (size, 0);
+        Ok(())
+    }
+
+    fn chunk(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+        self.come += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn end(&mut self, _name: &Digest) -> Result<(), Self::Error> {
+        assert_eq!(self.come, self.announced, "a content of another size than was announced");
+        Ok(())
+    }
 }
 
 #[cfg(test)]

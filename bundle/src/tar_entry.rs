@@ -5,15 +5,15 @@
 
 use vmward_model::Digest;
 
-use super::limits::OpenError;
-use super::name;
+use crate::limits::OpenError;
+use crate::name;
 
 /// Size of a header, and what content is padded to.
-pub(super) const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(crate) enum Entry {
     /// The manifest and its size.
     Manifest(u64),
     /// The folder of artifacts.
@@ -24,7 +24,7 @@ pub(super) enum Entry {
 
 impl Entry {
     /// Bytes of content that follow the header, padding not counted.
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         match self {
             Entry::Manifest(size) | Entry::Artifact(_, size) => *size,
             Entry::Folder => 0,
@@ -33,7 +33,7 @@ impl Entry {
 }
 
 /// Reads one header; `None` for the block of zeros that ends an archive.
-pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Option<Entry>, OpenError> {
+pub(crate) fn parse(block: &[u8; BLOCK]) -> Result<Option<Entry>, OpenError> {
     if block.iter().all(|it| *it == 0) {
         return Ok(None);
     }

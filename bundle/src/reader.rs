@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use vmward_findings::{CASE_KIND, Case};
 use vmward_model::{Digest, Manifest};
 
-use super::archive;
-use super::limits::{Limits, OpenError};
-use super::name;
-use super::tar_entry::Entry;
-use super::writer::digest;
+use crate::digest::digest;
+use crate::entries::entries;
+use crate::limits::{Limits, OpenError};
+use crate::name;
+use crate::tar_entry::Entry;
 
 /// A bundle whose manifest was read. Artifacts are read, and checked, when they are asked for.
 #[derive(Debug)]
@@ -61,9 +61,9 @@ impl Bundle {
                 other => other?,
             }
         } else {
-            let mut entries = archive::entries(path, &limits)?;
+            let mut entries = entries(path, &limits)?;
             match entries.next()? {
-                Some(entry @ Entry::Manifest(_)) => entries.content(&entry)?,
+                Some(Entry::Manifest(_)) => entries.content()?,
                 _ => return Err(not_a_bundle(path, format!("{} is not its first entry", name::MANIFEST))),
             }
         };
@@ -84,7 +84,7 @@ impl Bundle {
     }
 
     /// The manifest as it lies on disk.
-    pub(super) fn manifest_bytes(&self) -> &[u8] {
+    pub(crate) fn manifest_bytes(&self) -> &[u8] {
         &self.manifest_bytes
     }
 
@@ -98,14 +98,14 @@ impl Bundle {
         let size = *self.sizes.get(wanted).ok_or_else(|| OpenError::NoSuchArtifact(wanted.clone()))?;
         let mismatch = || OpenError::Mismatch { name: wanted.clone() };
         let content = if self.packed {
-            let mut entries = archive::entries(&self.path, &self.limits)?;
+            let mut entries = entries(&self.path, &self.limits)?;
             loop {
                 match entries.next()?.ok_or_else(|| OpenError::NoSuchArtifact(wanted.clone()))? {
                     Entry::Artifact(found, found_size) if found == *wanted => {
                         if found_size != size {
                             return Err(mismatch());
                         }
-                        break entries.content(&Entry::Artifact(found, found_size))?;
+                        break entries.content()?;
                     }
                     _ => {}
                 }
@@ -153,7 +153,7 @@ impl Bundle {
         checked: &mut Checked,
         missing: &mut BTreeSet<&'a Digest>,
     ) -> Result<(), OpenError> {
-        let mut entries = archive::entries(&self.path, &self.limits)?;
+        let mut entries = entries(&self.path, &self.limits)?;
         let mut manifests = 0;
         while let Some(entry) = entries.next()? {
             match &entry {
@@ -167,7 +167,7 @@ impl Bundle {
                     if !missing.remove(found) {
                         return Err(OpenError::Broken(format!("artifact {found} comes twice")));
                     }
-                    let content = entries.content(&entry)?;
+                    let content = entries.content()?;
                     checked.count(found, &content);
                 }
             }
@@ -239,7 +239,7 @@ fn list(folder: &Path, limit: usize) -> Result<Vec<String>, OpenError> {
 }
 
 /// Opens a regular file; a link, a pipe or a device in its place is refused and never waited for.
-pub(super) fn open_plain(path: &Path) -> Result<File, OpenError> {
+pub(crate) fn open_plain(path: &Path) -> Result<File, OpenError> {
     use std::os::unix::fs::OpenOptionsExt;
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
     let file = OpenOptions::new()

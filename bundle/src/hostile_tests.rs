@@ -5,11 +5,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::test_bundle::{content, incident, origin, write_here};
-use super::*;
+use crate::sample::{folder, incident};
+use crate::*;
 
 fn packed(dir: &Path) -> PathBuf {
-    let bundle = open(write_here(dir).path()).unwrap();
+    let bundle = open(&folder(dir).unwrap()).unwrap();
     let to = dir.join("b.tar.zst");
     pack(&bundle, &to).unwrap();
     to
@@ -32,8 +32,8 @@ fn archive_of(dir: &Path, entries: &[(&str, tar::EntryType, &[u8])]) -> PathBuf 
 }
 
 fn manifest_bytes(dir: &Path) -> Vec<u8> {
-    let made = write_here(dir);
-    fs::read(made.path().join("manifest.json")).unwrap()
+    let made = folder(dir).unwrap();
+    fs::read(made.join("manifest.json")).unwrap()
 }
 
 const FILE: tar::EntryType = tar::EntryType::Regular;
@@ -41,7 +41,7 @@ const FILE: tar::EntryType = tar::EntryType::Regular;
 #[test]
 fn a_bundle_reads_back_from_its_folder_and_packed() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = open(write_here(dir.path()).path()).unwrap();
+    let folder = open(&folder(dir.path()).unwrap()).unwrap();
     let packed = open(&packed(dir.path())).unwrap();
     for bundle in [folder, packed] {
         assert_eq!(bundle.manifest().incident, incident());
@@ -56,24 +56,14 @@ fn a_bundle_reads_back_from_its_folder_and_packed() {
 #[test]
 fn the_name_of_an_artifact_is_what_sha256sum_says() {
     let dir = tempfile::tempdir().unwrap();
-    let made = write_here(dir.path());
-    let names: Vec<_> =
-        fs::read_dir(made.path().join("artifacts")).unwrap().map(|it| it.unwrap().path()).collect();
+    let made = folder(dir.path()).unwrap();
+    let names: Vec<_> = fs::read_dir(made.join("artifacts")).unwrap().map(|it| it.unwrap().path()).collect();
     assert_eq!(names.len(), 2);
     for path in names {
         let out = std::process::Command::new("sha256sum").arg(&path).output().unwrap();
         let said = String::from_utf8(out.stdout).unwrap();
         assert!(said.starts_with(path.file_name().unwrap().to_str().unwrap()), "{said}");
     }
-}
-
-#[test]
-fn an_incident_examined_twice_has_two_bundles() {
-    let dir = tempfile::tempdir().unwrap();
-    let (first, second) = (write_here(dir.path()), write_here(dir.path()));
-    assert_ne!(first, second);
-    assert!(open(first.path()).unwrap().verify().unwrap().is_whole());
-    assert!(open(second.path()).unwrap().verify().unwrap().is_whole());
 }
 
 #[test]
@@ -91,16 +81,15 @@ fn gnu_tar_lists_a_packed_bundle() {
 #[test]
 fn changed_missing_and_extra_files_are_named() {
     let dir = tempfile::tempdir().unwrap();
-    let made = write_here(dir.path());
-    let files: Vec<_> =
-        fs::read_dir(made.path().join("artifacts")).unwrap().map(|it| it.unwrap().path()).collect();
+    let made = folder(dir.path()).unwrap();
+    let files: Vec<_> = fs::read_dir(made.join("artifacts")).unwrap().map(|it| it.unwrap().path()).collect();
     let mut changed = fs::read(&files[0]).unwrap();
     changed[0] ^= 1;
     fs::write(&files[0], changed).unwrap();
     fs::remove_file(&files[1]).unwrap();
-    fs::write(made.path().join("artifacts/\u{1b}[2Jx"), b"").unwrap();
-    fs::write(made.path().join("readme"), b"").unwrap();
-    let problems = open(made.path()).unwrap().verify().unwrap().problems;
+    fs::write(made.join("artifacts/\u{1b}[2Jx"), b"").unwrap();
+    fs::write(made.join("readme"), b"").unwrap();
+    let problems = open(&made).unwrap().verify().unwrap().problems;
     assert_eq!(problems.len(), 4, "{problems:?}");
     assert!(problems.iter().any(|it| it.contains("does not match")));
     assert!(problems.iter().any(|it| it.contains("is missing")));
@@ -110,15 +99,14 @@ fn changed_missing_and_extra_files_are_named() {
 #[test]
 fn links_and_pipes_in_place_of_files_are_refused_without_waiting() {
     let dir = tempfile::tempdir().unwrap();
-    let made = write_here(dir.path());
-    let files: Vec<_> =
-        fs::read_dir(made.path().join("artifacts")).unwrap().map(|it| it.unwrap().path()).collect();
+    let made = folder(dir.path()).unwrap();
+    let files: Vec<_> = fs::read_dir(made.join("artifacts")).unwrap().map(|it| it.unwrap().path()).collect();
     for file in &files {
         fs::remove_file(file).unwrap();
     }
     std::os::unix::fs::symlink("/etc/passwd", &files[0]).unwrap();
     nix::unistd::mkfifo(&files[1], nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let checked = open(made.path()).unwrap().verify().unwrap();
+    let checked = open(&made).unwrap().verify().unwrap();
     assert_eq!((checked.good, checked.problems.len()), (0, 2), "{checked:?}");
 }
 
@@ -238,27 +226,4 @@ fn cut_and_garbled_archives_are_errors_and_never_panics() {
         // Either an error, or a problem, or a byte that carries no meaning; but an answer.
         let _answer = open(&path).and_then(|it| it.verify());
     }
-}
-
-#[test]
-fn a_report_that_a_reader_would_refuse_is_not_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let large = content("raw", &vec![0; (33 << 20) as usize]);
-    let err = write(dir.path(), &incident(), &[large], &origin()).unwrap_err();
-    assert!(matches!(err, WriteError::TooLarge(_)), "{err}");
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-}
-
-#[test]
-fn a_sweep_removes_leftovers_and_waits_for_writers() {
-    let dir = tempfile::tempdir().unwrap();
-    let made = write_here(dir.path());
-    fs::create_dir_all(dir.path().join(".unfinished-x/artifacts")).unwrap();
-    fs::write(dir.path().join(".unfinished-b.tar.zst"), b"").unwrap();
-    let writer = fs::File::open(dir.path()).unwrap();
-    writer.lock_shared().unwrap();
-    assert_eq!(sweep(dir.path()).unwrap(), Swept { removed: 0, busy: true });
-    drop(writer);
-    assert_eq!(sweep(dir.path()).unwrap(), Swept { removed: 2, busy: false });
-    assert!(open(made.path()).unwrap().verify().unwrap().is_whole());
 }
