@@ -1,3 +1,128 @@
-//! `vmward-controller`.
+//! `vmward-controller`: takes what agents send, keeps it, and shows it.
 
-fn main() {}
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use vmward_controller::config::Config;
+use vmward_controller::run::Exposed;
+use vmward_controller::store::Store;
+use vmward_controller::store::tokens::Role;
+use vmward_controller::{backup, openapi, run, token};
+
+/// Exit code for what is not safe to serve.
+const REFUSED: u8 = 3;
+
+/// Takes what vmward agents send, keeps it, and shows it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vmward-controller",
+    version,
+    after_help = "Exit codes: 0 done; 1 failed; 2 wrong arguments; 3 refused, because others could reach it \
+                  without tokens or TLS."
+)]
+struct Arguments {
+    /// Configuration file (TOML). Nothing has to be set.
+    #[arg(long, global = true, env = "VMWARD_CONTROLLER_CONFIG")]
+    config: Option<PathBuf>,
+    /// Data folder, in place of the configured one.
+    #[arg(long, global = true)]
+    data: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until told to stop.
+    Serve {
+        /// Address and port, in place of the configured ones; port 0 takes any.
+        #[arg(long)]
+        listen: Option<SocketAddr>,
+    },
+    /// Copy database and artifacts to a new folder, while the controller runs.
+    Backup {
+        /// The folder; must not be there.
+        to: PathBuf,
+    },
+    /// Make, list and take back tokens. Where there is one, every request needs one.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token and print it: this is the only time that it is seen.
+    Add {
+        /// A name to know it by.
+        name: String,
+        /// `agent` sends, `reader` reads.
+        #[arg(long)]
+        role: Role,
+    },
+    /// List tokens, without themselves.
+    List,
+    /// Take a token back, at once.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+}
+
+fn main() -> ExitCode {
+    match begin(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where even that cannot be written the code has to tell.
+            let _ = writeln!(std::io::stderr(), "vmward-controller: {error:#}");
+            if error.is::<Exposed>() { ExitCode::from(REFUSED) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+#[tokio::main]
+async fn begin(arguments: Arguments) -> anyhow::Result<()> {
+    let mut config = match &arguments.config {
+        Some(path) => Config::read(path)?,
+        None => Config::default(),
+    };
+    if let Some(data) = arguments.data {
+        config.data = data;
+    }
+    let mut out = std::io::stdout();
+    match arguments.command {
+        Command::Serve { listen } => {
+            let filter = tracing_subscriber::EnvFilter::try_from_env("VMWARD_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+            config.listen = listen.unwrap_or(config.listen);
+            run::serve(config).await
+        }
+        Command::Backup { to } => backup::run(&config.data, &to, &mut out).await,
+        Command::Token { command } => {
+            run::data_folder(&config.data)?;
+            let store = Store::open(&config.data)
+                .await
+                .with_context(|| format!("while opening {}", config.data.display()))?;
+            let done = match command {
+                TokenCommand::Add { name, role } => token::add(&store, &name, role, &mut out).await,
+                TokenCommand::List => token::list(&store, &mut out).await,
+                TokenCommand::Remove { name } => token::remove(&store, &name).await,
+            };
+            store.close().await;
+            done
+        }
+        Command::Openapi => {
+            let text = serde_json::to_string_pretty(&openapi::document())?;
+            writeln!(out, "{text}")?;
+            Ok(())
+        }
+    }
+}

@@ -1,19 +1,47 @@
 //! The database: what agents told, and what is shown of it.
+//!
+//! Whatever a writing function acknowledges is synced. One connection writes, several read.
 
+mod artifacts;
+mod entries;
+mod events;
+mod guests;
+mod hosts;
+mod incident;
+mod incidents;
+mod reports;
+mod row;
+pub mod sqlite;
+pub mod tokens;
 pub mod view;
 
-use jiff::Timestamp;
-use vmward_model::exchange::HostId;
-use vmward_model::{Digest, GuestId, IncidentId};
+#[cfg(test)]
+mod tests;
 
-use view::{EventFilter, EventRow, GuestRow, HostRow, IncidentDetail, IncidentFilter, IncidentRow, Page};
+use std::path::{Path, PathBuf};
+
+use sqlx::Row as _;
+
+pub use entries::{Incoming, IncomingReport, Taken};
+
+/// Name of the database in the data folder.
+pub const FILE: &str = "controller.db";
 
 /// Why the store could not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The database found no room on its disk.
+    #[error("no room left for the database")]
+    Full,
     /// The database said no.
     #[error("the database: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
+    /// The database is of another program, or of a newer one.
+    #[error("the database cannot be brought up to date: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// What is in the database cannot be read.
+    #[error("the database holds what cannot be read: {0}")]
+    Broken(String),
     /// Nothing goes by this name.
     #[error("there is no {what} {name}")]
     NotFound {
@@ -22,89 +50,92 @@ pub enum StoreError {
         /// By which name.
         name: String,
     },
+    /// The asker said something that makes no sense.
+    #[error("{0}")]
+    Asked(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> StoreError {
+        if sqlite::is_full(&error) { StoreError::Full } else { StoreError::Database(error) }
+    }
+}
+
+/// How much is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Hosts.
+    pub hosts: i64,
+    /// Guests.
+    pub guests: i64,
+    /// Incidents.
+    pub incidents: i64,
+    /// Incidents whose report is here.
+    pub reports: i64,
+    /// Events.
+    pub events: i64,
 }
 
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Store {}
+pub struct Store {
+    writer: sqlite::Pool,
+    readers: sqlite::Pool,
+    file: PathBuf,
+}
 
 impl Store {
-    /// Every host, by name.
+    /// Opens the database of a data folder, makes it where it is not there, and brings it up to date.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or a newer program has changed it.
+    pub async fn open(folder: &Path) -> Result<Store, StoreError> {
+        let file = folder.join(FILE);
+        let (writer, readers) = sqlite::open(&file).await?;
+        Ok(Store { writer, readers, file })
+    }
+
+    /// Writes a copy of it to a file that is not there yet, while it is in use.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the file cannot be written.
+    pub async fn copy(&self, to: &Path) -> Result<(), StoreError> {
+        sqlite::copy(&self.file, to).await
+    }
+
+    /// How much it holds.
     ///
     /// # Errors
     /// When the database says no.
-    pub async fn hosts(&self) -> Result<Vec<HostRow>, StoreError> {
-        Ok(Vec::new())
+    pub async fn totals(&self) -> Result<Totals, StoreError> {
+        let row = sqlx::query(
+            "SELECT (SELECT COUNT(*) FROM hosts), (SELECT COUNT(DISTINCT id) FROM guests),
+                    (SELECT COUNT(*) FROM incidents), (SELECT COUNT(*) FROM reports),
+                    (SELECT COUNT(*) FROM events)",
+        )
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(Totals {
+            hosts: row.try_get(0)?,
+            guests: row.try_get(1)?,
+            incidents: row.try_get(2)?,
+            reports: row.try_get(3)?,
+            events: row.try_get(4)?,
+        })
     }
 
-    /// Every guest on every host, by name.
+    /// Whether it can be written: takes the lock and gives it back.
     ///
     /// # Errors
-    /// When the database says no.
-    pub async fn guests(&self) -> Result<Vec<GuestRow>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    /// One guest, once for each host that told of it, the latest first; empty where nobody did.
-    ///
-    /// # Errors
-    /// When the database says no.
-    pub async fn guest(&self, guest: GuestId) -> Result<Vec<GuestRow>, StoreError> {
-        let _ = guest;
-        Ok(Vec::new())
-    }
-
-    /// Incidents, newest first.
-    ///
-    /// # Errors
-    /// When the database says no.
-    pub async fn incidents(&self, filter: &IncidentFilter) -> Result<Page<IncidentRow>, StoreError> {
-        let _ = filter;
-        Ok(Page { rows: Vec::new(), next: None })
-    }
-
-    /// One incident with all that is known of it.
-    ///
-    /// # Errors
-    /// When there is none, or the database says no.
-    pub async fn incident(&self, id: IncidentId) -> Result<IncidentDetail, StoreError> {
-        Err(StoreError::NotFound { what: "incident", name: id.to_string() })
-    }
-
-    /// Events, newest first.
-    ///
-    /// # Errors
-    /// When the database says no.
-    pub async fn events(&self, filter: &EventFilter) -> Result<Page<EventRow>, StoreError> {
-        let _ = filter;
-        Ok(Page { rows: Vec::new(), next: None })
-    }
-
-    /// Events of a guest from ten minutes before to ten minutes after a moment, oldest first, at
-    /// most [`view::MAX_ROWS`], those nearest to the moment.
-    ///
-    /// # Errors
-    /// When the database says no.
-    pub async fn events_around(&self, guest: GuestId, at: Timestamp) -> Result<Vec<EventRow>, StoreError> {
-        let _ = (guest, at);
-        Ok(Vec::new())
-    }
-
-    /// Size of a stored artifact; `None` where it is not here.
-    ///
-    /// # Errors
-    /// When the database says no.
-    pub async fn artifact_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
-        let _ = digest;
-        Ok(None)
-    }
-
-    /// Makes known that a host was heard of. For imports, where no agent said hello.
-    ///
-    /// # Errors
-    /// When the database says no.
-    pub async fn host_seen(&self, host: HostId, name: &str) -> Result<(), StoreError> {
-        let _ = (host, name);
+    /// When it cannot.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        sqlite::begin(&self.writer).await?.rollback().await?;
         Ok(())
+    }
+
+    /// Closes it in an orderly way.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
     }
 }

@@ -137,6 +137,7 @@ pub struct EventRow {
 
 /// One page of a list, newest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}Page")]
 pub struct Page<T> {
     /// Rows.
     pub rows: Vec<T>,

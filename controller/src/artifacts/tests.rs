@@ -1,0 +1,1 @@
+//! Artifacts as a whole.

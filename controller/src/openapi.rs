@@ -1,0 +1,119 @@
+//! The OpenAPI document: paths by utoipa from the handlers, schemas by schemars from the types that
+//! are really sent.
+
+use schemars::JsonSchema;
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use serde_json::{Value, json};
+use utoipa::openapi::schema::Schema;
+use utoipa::openapi::{Ref, RefOr};
+use vmward_findings::Conclusion;
+use vmward_model::exchange::{
+    AgentHello, ControllerHello, EntryBatch, EntryReceipts, EventBatch, EventsStored, Receipt, ReportCommit,
+    StatusPush, UploadState,
+};
+use vmward_model::{Class, IncidentState, Manifest, Severity};
+
+use crate::api;
+use crate::problem::Problem;
+use crate::store::view::{EventRow, GuestRow, HostRow, IncidentDetail, IncidentRow, Page};
+
+/// The document.
+pub fn document() -> Value {
+    let (_, paths) = api::routes().split_for_parts();
+    let mut document = serde_json::to_value(paths).unwrap_or_default();
+    document["info"] = json!({
+        "title": "vmward controller",
+        "version": env!("CARGO_PKG_VERSION"),
+        "description": "Takes what vmward agents send, keeps it, and shows it. Every error is a problem+json \
+                        document (RFC 9457). Texts may have been chosen by a guest: escape before showing.",
+        "license": { "name": "MIT OR Apache-2.0" },
+    });
+    if let (Value::Object(ours), Some(all)) =
+        (schemas(), document.pointer_mut("/components/schemas").and_then(Value::as_object_mut))
+    {
+        all.extend(ours);
+    }
+    document["components"]["securitySchemes"] = json!({
+        "token": { "type": "http", "scheme": "bearer", "description": "Where the controller has tokens." },
+        "cookie": { "type": "apiKey", "in": "cookie", "name": crate::auth::COOKIE },
+    });
+    // Without tokens, on loopback, none is needed.
+    document["security"] = json!([{}, { "token": [] }, { "cookie": [] }]);
+    document
+}
+
+fn schemas() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|it| {
+        it.definitions_path = "/components/schemas".into();
+        it.meta_schema = None;
+    });
+    let mut all = settings.into_generator();
+    fn one<T: JsonSchema>(all: &mut SchemaGenerator) {
+        all.subschema_for::<T>();
+    }
+    one::<Problem>(&mut all);
+    one::<AgentHello>(&mut all);
+    one::<ControllerHello>(&mut all);
+    one::<UploadState>(&mut all);
+    one::<EventBatch>(&mut all);
+    one::<EventsStored>(&mut all);
+    one::<ReportCommit>(&mut all);
+    one::<Receipt>(&mut all);
+    one::<EntryBatch>(&mut all);
+    one::<EntryReceipts>(&mut all);
+    one::<StatusPush>(&mut all);
+    one::<Manifest>(&mut all);
+    one::<Conclusion>(&mut all);
+    one::<Class>(&mut all);
+    one::<Severity>(&mut all);
+    one::<IncidentState>(&mut all);
+    one::<HostRow>(&mut all);
+    one::<GuestRow>(&mut all);
+    one::<IncidentDetail>(&mut all);
+    one::<Page<IncidentRow>>(&mut all);
+    one::<Page<EventRow>>(&mut all);
+    one::<api::hosts::Hosts>(&mut all);
+    one::<api::guests::Guests>(&mut all);
+    one::<api::health::Health>(&mut all);
+    let mut schemas = Value::Object(all.take_definitions(true));
+    schemas["Bytes"] = json!({ "type": "string", "format": "binary" });
+    schemas["Digest"] = json!({
+        "type": "string", "pattern": "^[0-9a-f]{64}$", "description": "A SHA-256 digest.",
+    });
+    schemas["Login"] = json!({
+        "type": "object", "required": ["token"], "properties": { "token": { "type": "string" } },
+    });
+    schemas
+}
+
+/// The schema of a type by its name, for parameters.
+fn named(name: &str) -> RefOr<Schema> {
+    RefOr::Ref(Ref::from_schema_name(name))
+}
+
+/// For a parameter that is a [`Class`].
+pub fn class() -> RefOr<Schema> {
+    named("Class")
+}
+
+/// For a parameter that is a [`Severity`].
+pub fn severity() -> RefOr<Schema> {
+    named("Severity")
+}
+
+/// For a parameter that is an [`IncidentState`].
+pub fn state() -> RefOr<Schema> {
+    named("IncidentState")
+}
+
+/// A digest in a path.
+#[derive(Clone, Copy, Debug)]
+pub struct DigestParam;
+
+impl utoipa::PartialSchema for DigestParam {
+    fn schema() -> RefOr<Schema> {
+        named("Digest")
+    }
+}
+
+impl utoipa::ToSchema for DigestParam {}
