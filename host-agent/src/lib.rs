@@ -9,6 +9,8 @@ pub mod node;
 pub mod opener;
 pub mod probe;
 pub mod report;
+pub mod spool;
 pub mod target;
 pub mod transport;
+pub mod upload;
 pub mod verdict;

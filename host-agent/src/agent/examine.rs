@@ -52,6 +52,8 @@ pub struct Examiner {
     pub reports_cap: u64,
     /// Where it is told which bundles went for a new one.
     pub events: Events,
+    /// What waits for a controller: then room is made in its order.
+    pub spool: Option<crate::spool::Handle>,
     /// For the gdb socket of a pause.
     pub run_folder: PathBuf,
     /// Threads that may be lost to reads of this guest's `/proc`.
@@ -93,6 +95,7 @@ impl Examiner {
         case.probes = job.answers;
         case.events = job.events;
         case.observed = examined.observed;
+        without_registers(&mut case);
         case.kernel = examined.kernel;
         case.captures = examined.records;
         let conclusion = conclude(&case);
@@ -113,7 +116,7 @@ impl Examiner {
         contents.push(Content {
             kind: CASE_KIND.to_owned(),
             media_type: "application/json".to_owned(),
-            sensitivity: Sensitivity::Memory,
+            sensitivity: Sensitivity::Text,
             provenance: Provenance {
                 capture: CASE_KIND.to_owned(),
                 transport: TransportKind::Host,
@@ -153,7 +156,12 @@ impl Examiner {
                 let bundle = bundle.path().to_owned();
                 // Nobody waits for it: the bundle is there, and room is only needed by the next one.
                 let (cap, events, newest) = (self.reports_cap, self.events, bundle.clone());
-                tokio::task::spawn_blocking(move || make_room(&folder, cap, &newest, &events));
+                match self.spool {
+                    Some(spool) => spool.make_room(newest),
+                    None => {
+                        drop(tokio::task::spawn_blocking(move || make_room(&folder, cap, &newest, &events)))
+                    }
+                }
                 Ok(Examined { class, summary, bundle })
             }
             Ok(Ok(Err(error))) => Err(error.to_string()),
@@ -277,6 +285,14 @@ impl Examiner {
     }
 }
 
+/// Takes the values of general registers out of a case: they may be anything that the guest computes with
+/// (keys, passwords), and no rule reads them. They stay in the raw artifacts of the captures, which are of
+/// sensitivity `memory`. What a vCPU was doing (address, stack, interrupts, sleep) stays.
+fn without_registers(case: &mut Case) {
+    let samples = case.observed.vcpus.iter_mut().flat_map(|it| &mut it.samples);
+    samples.flat_map(|it| &mut it.cpus).for_each(|it| it.all.clear());
+}
+
 /// Drops the oldest bundles where all together take more than they may, and says so.
 fn make_room(reports: &Path, cap: u64, newest: &Path, events: &Events) {
     match enforce(reports, cap, newest) {
@@ -329,6 +345,27 @@ fn millis(it: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_case_says_where_a_vcpu_was_and_not_what_its_registers_held() {
+        let opening = serde_json::json!({
+            "class": "suspect", "confidence": "possible", "scenario": "s", "at": clock::now(), "evidence": []
+        });
+        let guest = vmward_model::GuestId::from_name_and_disks("g", &[]);
+        let incarnation = Incarnation { pid: 1, start_ticks: 1, boot: 0 };
+        let opening = serde_json::from_value(opening).unwrap();
+        let mut case = Case::new(guest, incarnation, GuestState::Running, opening);
+        case.observed = serde_json::from_value(serde_json::json!({
+            "vcpus": { "samples": [{ "at_ms": 0, "cpus": [
+                { "index": 0, "ip": 4096, "sp": 8192, "halted": false, "all": { "RAX": 195948557 } }
+            ] }] }
+        }))
+        .unwrap();
+        without_registers(&mut case);
+        let text = serde_json::to_string(&case).unwrap();
+        assert!(text.contains("4096") && text.contains("8192"), "{text}");
+        assert!(!text.contains("RAX") && !text.contains("195948557"), "{text}");
+    }
 
     #[tokio::test]
     async fn an_event_says_which_reports_went() {

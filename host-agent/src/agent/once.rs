@@ -31,7 +31,12 @@ struct Visit {
 
 impl Visit {
     async fn begin(loaded: Loaded, target: Target) -> anyhow::Result<Visit> {
-        let shared = Shared { events: Events::nowhere(), rounds: Rounds::nowhere(), live: Live::default() };
+        let shared = Shared {
+            events: Events::nowhere(),
+            rounds: Rounds::nowhere(),
+            live: Live::default(),
+            spool: None,
+        };
         let consoles = paths::consoles(&loaded.config.state);
         durable::folder(&consoles).with_context(|| format!("while making {}", consoles.display()))?;
         let mut roster = Roster::new(Arc::new(loaded), shared.clone(), false);

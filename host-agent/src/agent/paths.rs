@@ -14,6 +14,16 @@ pub fn reports(state: &StateConfig) -> PathBuf {
     state.folder.join("reports")
 }
 
+/// What waits for a controller.
+pub fn spool(state: &StateConfig) -> PathBuf {
+    state.folder.join("spool")
+}
+
+/// Which host this is, for controllers.
+pub fn host(state: &StateConfig) -> PathBuf {
+    state.folder.join("host")
+}
+
 /// What is remembered of each guest.
 pub fn guests(state: &StateConfig) -> PathBuf {
     state.folder.join("guests")

@@ -16,8 +16,8 @@ use super::roster::Roster;
 use super::rounds::Rounds;
 use super::{control, durable, paths};
 use crate::config::{Config, Loaded};
-use crate::report;
 use crate::target::Target;
+use crate::{report, spool, upload};
 
 /// Looks for guests; blocking, at most about a second.
 pub type Find = Box<dyn FnMut(&Config) -> Vec<Target> + Send>;
@@ -36,7 +36,8 @@ pub async fn run(loaded: Loaded, find: Find, shutdown: impl Future<Output = ()>)
     }
     let events = Events::open(&paths::events(&state)).context("while opening the event store")?;
     let rounds = Rounds::open(&paths::rounds(&state)).context("while opening the figures of rounds")?;
-    let shared = Shared { events: events.clone(), rounds, live: Live::default() };
+    let spool = spool(&loaded.config, &events).context("while starting the spool")?;
+    let shared = Shared { events: events.clone(), rounds, live: Live::default(), spool: spool.clone() };
     let version = env!("CARGO_PKG_VERSION").to_owned();
     events.emit(Severity::Info, None, EventKind::AgentStarted { version });
     match report::sweep(&paths::reports(&state)) {
@@ -51,6 +52,8 @@ pub async fn run(loaded: Loaded, find: Find, shutdown: impl Future<Output = ()>)
 
     let mut roster = Roster::new(loaded.clone(), shared.clone(), true);
     let socket = control::server::Socket::bind(&paths::control(&state))?;
+    let sending = spool.map(|it| upload::start(loaded.clone(), it, &shared, roster.beds())).transpose();
+    let sending = sending.context("while starting the upload")?;
     let server = tokio::spawn(control::server::serve(socket, roster.beds(), shared));
     let (ask, mut targets) = searcher(find, loaded.clone())?;
     let mut ticks = interval(loaded.config.discovery.every.get().max(Duration::from_millis(500)));
@@ -71,7 +74,23 @@ pub async fn run(loaded: Loaded, find: Find, shutdown: impl Future<Output = ()>)
     drop(roster);
     events.emit(Severity::Info, None, EventKind::AgentStopped);
     events.flushed(Duration::from_secs(5)).await;
+    drop(sending);
     Ok(())
+}
+
+/// The spool, where there is a controller that would take what is in it.
+fn spool(config: &Config, events: &Events) -> std::io::Result<Option<spool::Handle>> {
+    if config.controllers.is_empty() {
+        return Ok(None);
+    }
+    let place = spool::Place {
+        folder: paths::spool(&config.state),
+        events: paths::events(&config.state),
+        reports: paths::reports(&config.state),
+        reports_cap: config.state.reports_cap.bytes(),
+        bound: config.spool.bound(),
+    };
+    spool::start(place, events.clone()).map(Some)
 }
 
 type Searcher = (std::sync::mpsc::SyncSender<()>, mpsc::Receiver<Vec<Target>>);

@@ -15,6 +15,8 @@ use super::{Context, Exit, Form, Output};
 use crate::config::Config;
 use crate::target::{Target, discover};
 
+mod controllers;
+
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
@@ -63,6 +65,7 @@ pub(super) fn run(_: &Args, cx: &Context) -> Result<Exit> {
     let mut checks = vec![processes(), psi()];
     checks.extend(capabilities());
     checks.extend(folders(&config));
+    checks.extend(controllers::checks(&config));
     let found = discover(&config);
     checks.extend(
         found

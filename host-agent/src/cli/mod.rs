@@ -16,6 +16,7 @@ mod output;
 mod probe;
 mod report;
 mod round;
+mod spool;
 mod validate;
 
 use std::ffi::OsString;
@@ -110,6 +111,8 @@ subcommands! {
     Report(report),
     /// Show what happened
     Events(events),
+    /// Show what waits for a controller, and how many went which way
+    Spool(spool),
     /// Attach to a guest's console; probes pause meanwhile
     Console(console),
     /// Check the configuration, the scenarios and the diagnoses

@@ -54,6 +54,7 @@ pub(super) fn config(it: &Config, source: &Source, scenarios: &BTreeMap<String, 
         ("root-deadline", it.guest_defaults.root_deadline),
     ];
     problems.extend(boot(defaults, source, steps!["guest-defaults"]));
+    problems.extend(super::upload::check(it, source));
     for (n, entry) in it.guests.iter().enumerate() {
         problems.extend(guest(entry, source, n));
         problems.extend(pause(&entry.policy, source, steps!["guest", n]));

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::guest::{GuestDefaults, GuestEntry, GuestPolicy};
+use super::spool::SpoolConfig;
 use super::units::{ByteSize, HumanDuration};
+use super::upload::{ControllerEntry, UploadConfig};
 
 /// The whole file. Every part may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +27,14 @@ pub struct Config {
     /// What holds for some, in order: later entries win.
     #[serde(rename = "guest")]
     pub guests: Vec<GuestEntry>,
+    /// Where events and reports are sent, in the order of trying. Without one nothing is sent and no
+    /// spool is kept.
+    #[serde(rename = "controller")]
+    pub controllers: Vec<ControllerEntry>,
+    /// What is sent, and how fast.
+    pub upload: UploadConfig,
+    /// What waits for a controller.
+    pub spool: SpoolConfig,
 }
 
 /// `[state]`

@@ -106,6 +106,10 @@ pub struct PolicyEntry {
     /// SysRq keys, in the order of pressing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sysrq: Option<SysrqKeys>,
+    /// Whether contents of its memory and registers may be sent to a controller, where
+    /// `upload.sensitivities` allows it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_memory: Option<bool>,
 }
 
 /// `[guest-defaults]`: for every guest; absent means "as built in".
@@ -220,6 +224,8 @@ pub struct GuestPolicy {
     pub l3: L3,
     /// SysRq keys, in the order of pressing.
     pub sysrq: SysrqKeys,
+    /// Whether contents of its memory and registers may be sent.
+    pub upload_memory: bool,
 }
 
 impl Default for GuestPolicy {
@@ -236,6 +242,7 @@ impl Default for GuestPolicy {
             pause_budget: HumanDuration::from_millis(250),
             l3: L3::AfterFailure,
             sysrq: SysrqKeys::default(),
+            upload_memory: false,
         }
     }
 }
@@ -285,6 +292,7 @@ impl GuestPolicy {
         self.qmp_policy = qmp_policy.or(self.qmp_policy);
         self.l2 = policy.l2.unwrap_or(self.l2);
         self.l3 = policy.l3.unwrap_or(self.l3);
+        self.upload_memory = policy.upload_memory.unwrap_or(self.upload_memory);
         self.pause_budget = policy.pause_budget.unwrap_or(self.pause_budget);
         if let Some(scenarios) = scenarios {
             self.scenarios.clone_from(scenarios);

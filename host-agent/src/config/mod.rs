@@ -9,8 +9,10 @@ mod load;
 mod scenario;
 mod schema;
 mod source;
+mod spool;
 mod text;
 mod units;
+mod upload;
 
 pub use diagnosis::{CaptureSpec, Diagnosis};
 pub use error::{ConfigErrors, Problem};
@@ -21,5 +23,8 @@ pub use guest::{
 pub use load::{DEFAULT_PATH, Loaded, load};
 pub use scenario::{ConsoleCommand, ConsoleLabel, KernelTrouble, ProbeSpec, QmpStatus, Scenario, Wake};
 pub use schema::schemas;
+pub use spool::SpoolConfig;
 pub use text::{FailRule, Glob, Pattern, SysrqKeys};
 pub use units::{BadUnit, ByteSize, HumanDuration};
+pub(crate) use upload::base as controller_base;
+pub use upload::{ControllerEntry, UploadConfig};

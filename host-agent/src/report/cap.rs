@@ -29,12 +29,45 @@ struct Kept {
     bytes: u64,
 }
 
+/// Which reports go first, and who has to be told before one goes.
+pub trait Retention {
+    /// What has the lower rank goes first; of the same rank, what is older.
+    fn rank(&self, name: &str) -> (u8, u64);
+    /// This one goes now, unless there is an error: then nothing goes any more.
+    ///
+    /// # Errors
+    /// When it must stay.
+    fn let_go(&mut self, name: &str) -> io::Result<()>;
+}
+
+/// By age alone.
+struct OldestFirst;
+
+impl Retention for OldestFirst {
+    fn rank(&self, _: &str) -> (u8, u64) {
+        (0, 0)
+    }
+
+    fn let_go(&mut self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Removes the oldest reports until all that are left take at most `cap` bytes on disk. `newest`, the
 /// one that was just written, stays however large it is, and so does what is no report of ours.
 ///
 /// # Errors
 /// When the folder cannot be read or a report cannot be removed; what was removed before stays so.
 pub fn enforce(dir: &Path, cap: u64, newest: &Path) -> io::Result<Dropped> {
+    enforce_by(dir, cap, newest, &mut OldestFirst)
+}
+
+/// As [`enforce`], in the order of `order`.
+///
+/// # Errors
+/// When the folder cannot be read, a report cannot be removed or has to stay; what was removed before
+/// stays so.
+pub fn enforce_by(dir: &Path, cap: u64, newest: &Path, order: &mut dyn Retention) -> io::Result<Dropped> {
     let folder = File::open(dir)?;
     match folder.try_lock() {
         Ok(()) => {}
@@ -43,7 +76,8 @@ pub fn enforce(dir: &Path, cap: u64, newest: &Path) -> io::Result<Dropped> {
     }
     let mut dropped = Dropped::default();
     let newest = newest.file_name().unwrap_or_default();
-    for it in surplus(reports(dir)?, cap, |name| newest == name) {
+    for it in surplus(reports(dir)?, cap, |name| order.rank(name), |name| newest == name) {
+        order.let_go(&it.name)?;
         let path = dir.join(&it.name);
         let unfinished = dir.join(format!("{}{}", name::UNFINISHED, it.name));
         RealDisk.rename(&path, &unfinished)?;
@@ -57,10 +91,15 @@ pub fn enforce(dir: &Path, cap: u64, newest: &Path) -> io::Result<Dropped> {
 }
 
 /// Those that have to go, from all of them.
-fn surplus(mut all: Vec<Kept>, cap: u64, stays: impl Fn(&str) -> bool) -> Vec<Kept> {
+fn surplus(
+    mut all: Vec<Kept>,
+    cap: u64,
+    rank: impl Fn(&str) -> (u8, u64),
+    stays: impl Fn(&str) -> bool,
+) -> Vec<Kept> {
     // An incident's id begins with the time at which it was made (UUID version 7, RFC 9562), and a
     // later report of the same incident has the higher number: the names say what is older.
-    all.sort_by_key(|it| name::age(&it.name));
+    all.sort_by_key(|it| (rank(&it.name), name::age(&it.name)));
     let mut total = all.iter().fold(0u64, |sum, it| sum.saturating_add(it.bytes));
     let mut gone = Vec::new();
     for it in all.into_iter().filter(|it| !stays(&it.name)) {
@@ -87,8 +126,32 @@ fn reports(dir: &Path) -> io::Result<Vec<Kept>> {
     Ok(found)
 }
 
+/// What orders reports by age, from the name of one; none for any other name.
+pub fn age(name: &str) -> Option<(uuid::Uuid, u32)> {
+    name::age(name)
+}
+
+/// Names of the finished reports that lie here as folders.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn folders(dir: &Path) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if name::age(&name).is_some() && entry.file_type()?.is_dir() {
+            found.push(name);
+        }
+    }
+    Ok(found)
+}
+
 /// Bytes of a file, or of the files in a bundle's folder and the one folder below it.
-fn size(path: &Path) -> io::Result<u64> {
+///
+/// # Errors
+/// When something in it cannot be looked at.
+pub fn size(path: &Path) -> io::Result<u64> {
     let mut total = 0u64;
     let mut open = vec![(path.to_owned(), 0)];
     while let Some((path, depth)) = open.pop() {
@@ -186,7 +249,7 @@ mod tests {
             let all: Vec<Kept> =
                 sizes.iter().enumerate().map(|(n, bytes)| Kept { name: name(n), bytes: *bytes }).collect();
             let newest = all.last().map(|it| it.name.clone());
-            let gone = surplus(all, cap, |it| newest.as_deref() == Some(it));
+            let gone = surplus(all, cap, |_| (0, 0), |it| newest.as_deref() == Some(it));
             let left = |gone: usize| sizes.iter().skip(gone).sum::<u64>();
             prop_assert_eq!(gone.iter().map(|it| it.bytes).collect::<Vec<_>>(), &sizes[..gone.len()]);
             prop_assert!(left(gone.len()) <= cap || gone.len() + 1 >= sizes.len());

@@ -11,7 +11,7 @@ pub mod disk;
 mod sweep;
 mod writer;
 
-pub use cap::{Dropped, enforce};
+pub use cap::{Dropped, Retention, age, enforce, enforce_by, folders, size};
 pub use chart::chart;
 pub use sweep::{Swept, sweep};
 use vmward_bundle::name;

@@ -94,7 +94,8 @@ fn bed(name: &str, live: Live) -> Bed {
 
 fn play(names: &[&str]) -> Play {
     let dir = tempfile::tempdir().unwrap();
-    let shared = Shared { events: Events::nowhere(), rounds: Rounds::nowhere(), live: Live::default() };
+    let shared =
+        Shared { events: Events::nowhere(), rounds: Rounds::nowhere(), live: Live::default(), spool: None };
     let all = names.iter().map(|it| (id(it), bed(it, shared.live.clone()))).collect();
     let (keep, beds) = watch::channel(Arc::new(all));
     let socket = Socket::bind(&dir.path().join("control.sock")).unwrap();

@@ -39,6 +39,8 @@ pub struct Shared {
     pub rounds: Rounds,
     /// The live view.
     pub live: Live,
+    /// What waits for a controller, where one is configured.
+    pub spool: Option<crate::spool::Handle>,
 }
 
 /// How an actor behaves.
