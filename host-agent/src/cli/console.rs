@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use vmward_report_view::escape::Text;
 
-use super::output::complain;
+use super::output::{StdoutError, complain};
 use super::{Context, Exit};
 use crate::agent::control::client;
 use crate::agent::paths;
@@ -57,7 +57,8 @@ pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
                     let piece = bytes.get(..count).unwrap_or_default();
                     let shown = if args.raw { piece.to_vec() } else { escaper.escape(piece).into_bytes() };
                     let mut stdout = std::io::stdout().lock();
-                    stdout.write_all(&shown).and_then(|()| stdout.flush()).context("while writing")?;
+                    let written = stdout.write_all(&shown).and_then(|()| stdout.flush());
+                    written.map_err(StdoutError).context("while writing")?;
                 }
                 piece = typed.recv() => match piece {
                     None => return Ok(Exit::Well),
