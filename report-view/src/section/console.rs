@@ -11,6 +11,8 @@ use crate::escape::Text;
 const MAX_LINES: usize = 400;
 /// Longest line shown, in characters.
 const MAX_CHARS: usize = 1000;
+/// Reports of trouble shown and looked for in the lines: each line is compared with each.
+const MAX_TROUBLE: usize = 200;
 
 pub(super) fn section(chart: &Chart<'_>) -> Section {
     let Some(seen) = &chart.observed.console else { return make("console", "Console", Vec::new()) };
@@ -36,7 +38,7 @@ pub(super) fn section(chart: &Chart<'_>) -> Section {
     }
     let mut blocks = vec![Block::Facts(facts)];
     if !seen.trouble.is_empty() {
-        let items = seen.trouble.iter().map(|it| {
+        let items = seen.trouble.iter().take(MAX_TROUBLE).map(|it| {
             let fatal = if it.fatal { ", the kernel stopped for it" } else { "" };
             Text::new(format!("{}: {} ({} ago{fatal})", it.kind, it.title, seconds(it.ago_ms)))
         });
@@ -45,7 +47,7 @@ pub(super) fn section(chart: &Chart<'_>) -> Section {
     let skipped = seen.tail.len().saturating_sub(MAX_LINES);
     let lines = seen.tail.iter().skip(skipped).map(|it| {
         let shown: String = it.chars().take(MAX_CHARS).collect();
-        Line { text: Text::new(shown), marked: tells(seen, it) }
+        Line { marked: tells(seen, &shown), text: Text::new(shown) }
     });
     blocks.push(Block::Lines(lines.collect()));
     if skipped > 0 {
@@ -57,7 +59,7 @@ pub(super) fn section(chart: &Chart<'_>) -> Section {
 /// Whether a line is the head of some trouble: it has the title's beginning, up to where a number was
 /// taken out of it.
 fn tells(seen: &ConsoleSeen, line: &str) -> bool {
-    seen.trouble.iter().any(|it| {
+    seen.trouble.iter().take(MAX_TROUBLE).any(|it| {
         let end =
             ["NUM", "ADDR"].iter().filter_map(|mark| it.title.find(mark)).min().unwrap_or(it.title.len());
         let head = it.title[..end].trim_end();
