@@ -38,9 +38,9 @@ pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
              byte (Ctrl-A) on: Ctrl-A x on a multiplexed console ends the guest",
         );
     }
-    complain("vmward: attached; Ctrl-] leaves");
     super::agent::runtime()?.block_on(async {
         let stream = client::attach(&socket, &args.guest, args.raw).await?;
+        complain("vmward: attached; Ctrl-] leaves");
         let (mut from_guest, mut to_guest) = tokio::io::split(stream);
         let _terminal = RawTerminal::enter()?;
         let mut typed = keyboard()?;
