@@ -68,7 +68,7 @@ impl Bundle {
             }
         };
         let manifest: Manifest = serde_json::from_slice(&manifest_bytes)
-            .map_err(|err| not_a_bundle(path, format!("{}: {err}", name::MANIFEST)))?;
+            .map_err(|err| not_a_bundle(path, format!("{}: {}", name::MANIFEST, said(&err))))?;
         let sizes = limits.check_listed(&manifest)?;
         Ok(Bundle { path: path.to_owned(), packed: !is_dir, limits, manifest, manifest_bytes, sizes })
     }
@@ -131,7 +131,7 @@ impl Bundle {
     pub fn case(&self) -> Result<Option<Case>, OpenError> {
         let Some(bytes) = self.artifact_of_kind(CASE_KIND)? else { return Ok(None) };
         let case = serde_json::from_slice(&bytes)
-            .map_err(|err| not_a_bundle(&self.path, format!("its case cannot be read: {err}")))?;
+            .map_err(|err| not_a_bundle(&self.path, format!("its case cannot be read: {}", said(&err))))?;
         Ok(Some(case))
     }
 
@@ -222,6 +222,13 @@ fn disk(what: &'static str, path: &Path, source: io::Error) -> OpenError {
 
 fn not_a_bundle(path: &Path, why: String) -> OpenError {
     OpenError::NotABundle { path: path.to_owned(), why }
+}
+
+/// The parser quotes what it did not expect, in any length and with line breaks.
+fn said(err: &serde_json::Error) -> String {
+    let text: String = err.to_string().chars().take(300).collect();
+    // Control and direction characters among them.
+    text.escape_debug().to_string()
 }
 
 fn shorten(name: &str) -> String {

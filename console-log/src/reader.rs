@@ -123,12 +123,11 @@ impl State {
         if let Some(answer) = read_answer(line.text).filter(|_| line.source != Source::Program) {
             self.emit(line, EventKind::Sysrq(answer), events);
         }
-        if let Some(rule) = self.labels.iter().find(|it| it.matches(line.text)) {
-            let kind = EventKind::Label {
-                rule: rule.name.clone(),
-                text: line.text.to_owned(),
-                counter: last_number(line.text),
-            };
+        // A line may be a label to several: each of them waits for its own.
+        let labels: Vec<String> =
+            self.labels.iter().filter(|it| it.matches(line.text)).map(|it| it.name.clone()).collect();
+        for rule in labels {
+            let kind = EventKind::Label { rule, text: line.text.to_owned(), counter: last_number(line.text) };
             self.emit(line, kind, events);
         }
     }

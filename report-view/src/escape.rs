@@ -67,6 +67,23 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
+/// JSON that says the same with every hidden character written as `\uXXXX`: it may be read by a person at
+/// a terminal as well. Outside of strings JSON has no such characters but line breaks and tabs.
+pub fn json(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for it in text.chars() {
+        if is_hidden(it) && !matches!(it, '\n' | '\r' | '\t') {
+            let mut units = [0; 2];
+            for unit in it.encode_utf16(&mut units) {
+                shown.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            shown.push(it);
+        }
+    }
+    shown
+}
+
 /// Characters that are not shown as themselves: controls (C0, DEL, C1), and by Unicode's
 /// DerivedCoreProperties the default-ignorable ones, line and paragraph separators, the bidirectional
 /// controls (UAX #9), private use, tags and noncharacters; also blanks that are not U+0020, combining
@@ -104,6 +121,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn json_hides_nothing_and_says_the_same(mut text in any::<String>(), more in "[\u{80}-\u{9f}\u{202a}-\u{202e}\u{e0041}\u{7f}\n]{0,8}") {
+            text.push_str(&more);
+            let value = serde_json::json!({ "text": text });
+            let shown = json(&serde_json::to_string_pretty(&value).unwrap());
+            prop_assert!(!shown.chars().any(|it| is_hidden(it) && it != '\n'), "{shown:?}");
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        }
+
         #[test]
         fn nothing_hidden_gets_through(text in any::<String>(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             for shown in [Text::new(text), Text::from_bytes(&bytes)] {

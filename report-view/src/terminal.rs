@@ -194,20 +194,23 @@ impl Out {
     }
 }
 
-/// Parts of a text that fit, broken at blanks where there are any; at least one part.
-fn wrap(text: &str, first_room: usize, room: usize) -> Vec<String> {
+/// Parts of a text that fit, broken at blanks where there are any; at least one part. Linear: a text may
+/// be a foreign manifest's, of megabytes.
+fn wrap(text: &str, first_room: usize, room: usize) -> Vec<&str> {
     let mut parts = Vec::new();
-    let mut rest: Vec<char> = text.chars().collect();
+    let mut rest = text;
     let mut limit = first_room;
-    while rest.len() > limit {
-        let cut =
-            rest[..=limit].iter().rposition(|it| *it == ' ').filter(|at| *at > limit / 3).unwrap_or(limit);
-        let tail = rest.split_off(cut);
-        parts.push(rest.iter().collect::<String>());
-        rest = tail.into_iter().skip_while(|it| *it == ' ').collect();
+    loop {
+        // The character that does not fit may be the blank at which to break.
+        let Some((end, _)) = rest.char_indices().nth(limit) else { break };
+        let upto = rest[end..].chars().next().map_or(end, |it| end + it.len_utf8());
+        let blank = rest[..upto].rfind(' ').filter(|at| rest[..*at].chars().count() > limit / 3);
+        let (part, tail) = rest.split_at(blank.unwrap_or(end));
+        parts.push(part);
+        rest = tail.trim_start_matches(' ');
         limit = room;
     }
-    parts.push(rest.iter().collect());
+    parts.push(rest);
     parts
 }
 
@@ -221,6 +224,15 @@ mod tests {
         assert_eq!(wrap("one two three", 8, 8), ["one two", "three"]);
         assert_eq!(wrap("abcdefghij", 4, 4), ["abcd", "efgh", "ij"]);
         assert_eq!(wrap("", 4, 4), [""]);
+    }
+
+    #[test]
+    fn a_text_of_megabytes_is_wrapped_in_one_go() {
+        let began = std::time::Instant::now();
+        let parts = wrap(&"x".repeat(8 << 20), 80, 80).len();
+        assert_eq!(parts, (8 << 20) / 80 + 1);
+        // Copying the rest for each line would take minutes.
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
     }
 
     proptest! {

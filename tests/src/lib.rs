@@ -6,5 +6,6 @@
 pub mod ask;
 pub mod binary;
 pub mod fake;
+pub mod still;
 pub mod sweep;
 pub mod ward;

@@ -5,12 +5,13 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use qapi::qmp;
 use vmward::transport::qmp::{Deadlines, HealthyPermit, HmpRead, Monitor, Policy, Settings};
 use vmward_qemu_fixtures::qemu::{Builder, Disk, Guest, Source};
+use vmward_tests::still::waiting_for;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -26,20 +27,12 @@ async fn stuck() -> Result<Stuck> {
     let folder = tempfile::tempdir()?;
     let image = folder.path().join("the-image.raw");
     std::fs::File::create(&image)?.set_len(16 << 20)?;
-    let mut guest = Builder::q35("allow-list")
+    let builder = Builder::q35("allow-list")
         .vcpus(2)
         .disk(Disk::nbd("vda", &image))
         .disk(Disk::new("vdb", Source::File(image.clone())))
-        .qmp_sockets(["agent.sock"])
-        .paused()
-        .start()?;
-    guest.nbd()?.swallow("vda")?;
-    guest.qmp()?.execute("cont", serde_json::json!({}))?;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while guest.nbd()?.swallowed("vda")? == 0 {
-        ensure!(Instant::now() < deadline, "the firmware never read the silent disk");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        .qmp_sockets(["agent.sock"]);
+    let guest = waiting_for(builder, "vda").await?;
     let settings = Settings {
         path: guest.qmp_path(),
         policy: Policy::Hold,

@@ -1,8 +1,7 @@
 //! The default diagnosis of a real QEMU without Linux: firmware that waits for a sector which never comes.
 
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use vmward::capture::{Context, OverQmp, Plan, diagnose};
@@ -11,6 +10,7 @@ use vmward::transport::qmp::{Deadlines, Monitor, Policy, Settings};
 use vmward_model::observed::{MonitorHealth, ThreadRole};
 use vmward_model::{CaptureOutcome, GuestState, Incarnation};
 use vmward_qemu_fixtures::qemu::{Builder, Disk, Guest};
+use vmward_tests::still::{resident, waiting_for};
 
 fn examined(guest: &Guest) -> Result<(Context, Monitor)> {
     let pid = guest.pid();
@@ -35,36 +35,13 @@ fn examined(guest: &Guest) -> Result<(Context, Monitor)> {
     Ok((context, monitor))
 }
 
-/// Bytes of the guest's RAM that the host has allocated.
-fn resident(guest: &Guest) -> Result<u64> {
-    for entry in std::fs::read_dir(format!("/proc/{}/fd", guest.pid()))? {
-        let path = entry?.path();
-        if std::fs::read_link(&path).is_ok_and(|it| it.to_string_lossy().starts_with("/memfd:memory-backend"))
-        {
-            return Ok(std::fs::metadata(&path)?.blocks() * 512);
-        }
-    }
-    anyhow::bail!("QEMU has no memfd")
-}
-
 #[tokio::test]
 async fn a_guest_whose_disk_is_silent_is_examined_whole_and_its_monitor_still_answers() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let image = folder.path().join("disk.raw");
     std::fs::File::create(&image)?.set_len(16 << 20)?;
-    let mut guest = Builder::q35("ladder")
-        .vcpus(2)
-        .disk(Disk::nbd("vda", &image))
-        .qmp_sockets(["agent.sock"])
-        .paused()
-        .start()?;
-    guest.nbd()?.swallow("vda")?;
-    guest.qmp()?.execute("cont", serde_json::json!({}))?;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while guest.nbd()?.swallowed("vda")? == 0 {
-        ensure!(Instant::now() < deadline, "the firmware never read the silent disk");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let builder = Builder::q35("ladder").vcpus(2).disk(Disk::nbd("vda", &image)).qmp_sockets(["agent.sock"]);
+    let guest = waiting_for(builder, "vda").await?;
 
     let before = resident(&guest)?;
     let (context, monitor) = examined(&guest)?;

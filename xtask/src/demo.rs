@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             outcome
         });
         let signal = signals.wait().context("while waiting for a signal")?;
-        if signal == Signal::SIGHUP && work.is_finished_soon() {
+        if signal == Signal::SIGHUP && is_finished_soon(&work) {
             return work.join().unwrap_or_else(|_| bail!("the demo failed in a way that it did not foresee"));
         }
         eprintln!("\nstopping: guest, agent and their sockets are removed");
@@ -72,18 +72,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Whether a thread that has just announced its end has ended.
-trait FinishedSoon {
-    fn is_finished_soon(&self) -> bool;
-}
-
-impl<T> FinishedSoon for std::thread::ScopedJoinHandle<'_, T> {
-    fn is_finished_soon(&self) -> bool {
-        let until = Instant::now() + Duration::from_secs(5);
-        while !self.is_finished() && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.is_finished()
+fn is_finished_soon<T>(work: &std::thread::ScopedJoinHandle<'_, T>) -> bool {
+    let until = Instant::now() + Duration::from_secs(5);
+    while !work.is_finished() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
     }
+    work.is_finished()
 }
 
 fn ask(yes: bool) -> Result<bool> {

@@ -226,3 +226,19 @@ fn an_endless_report_is_bounded() {
     let [Event { kind: EventKind::Trouble(trouble), .. }] = &events[..] else { panic!("{}", events.len()) };
     assert!(trouble.lines.len() <= 1000 && trouble.trace.len() <= 256);
 }
+
+#[test]
+fn a_line_that_is_a_label_to_two_rules_is_one_to_both() {
+    let rules =
+        [("any", "app:"), ("write", "app: wrote")].map(|(name, text)| LabelRule::containing(name, text));
+    let mut reader = Reader::with_labels(rules.into());
+    let told: Vec<String> = reader
+        .push(b"app: wrote 7\napp: read 8\n")
+        .into_iter()
+        .filter_map(|it| match it.kind {
+            EventKind::Label { rule, .. } => Some(rule),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["any", "write", "any"]);
+}

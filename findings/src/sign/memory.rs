@@ -6,7 +6,8 @@ use vmward_kernel_facts::MemSummary;
 /// pages, and what could be freed cheaply is gone: swap is well used, or file pages are few.
 pub(crate) fn is_short(memory: &MemSummary) -> bool {
     let zones: Vec<_> = memory.zones.iter().filter(|it| it.name != "DMA" && it.high_kib > 0).collect();
-    let low = !zones.is_empty() && zones.iter().all(|it| it.free_kib <= it.high_kib + it.high_kib / 4);
+    let low = !zones.is_empty()
+        && zones.iter().all(|it| it.free_kib <= it.high_kib.saturating_add(it.high_kib / 4));
     low && (swap_used_percent(memory).is_some_and(|it| it >= 20) || few_file_pages(memory))
 }
 

@@ -2,8 +2,12 @@
 
 use serde_json::Value;
 
+use crate::transport::qmp::short;
+
+/// Cut short where it is longer than any text of QEMU: it may be kept hundreds of times (the path of a
+/// device, once for each of its queues), while the raw answer is kept as it came.
 pub(super) fn text(value: &Value, key: &str) -> Option<String> {
-    value.get(key)?.as_str().map(str::to_owned)
+    value.get(key)?.as_str().map(short)
 }
 
 pub(super) fn number(value: &Value, key: &str) -> Option<u64> {

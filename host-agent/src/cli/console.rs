@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use vmward_report_view::escape::Text;
 
-use super::output::complain;
+use super::output::{StdoutError, complain};
 use super::{Context, Exit};
 use crate::agent::control::client;
 use crate::agent::paths;
@@ -38,9 +38,9 @@ pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
              byte (Ctrl-A) on: Ctrl-A x on a multiplexed console ends the guest",
         );
     }
-    complain("vmward: attached; Ctrl-] leaves");
     super::agent::runtime()?.block_on(async {
         let stream = client::attach(&socket, &args.guest, args.raw).await?;
+        complain("vmward: attached; Ctrl-] leaves");
         let (mut from_guest, mut to_guest) = tokio::io::split(stream);
         let _terminal = RawTerminal::enter()?;
         let mut typed = keyboard()?;
@@ -57,7 +57,8 @@ pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
                     let piece = bytes.get(..count).unwrap_or_default();
                     let shown = if args.raw { piece.to_vec() } else { escaper.escape(piece).into_bytes() };
                     let mut stdout = std::io::stdout().lock();
-                    stdout.write_all(&shown).and_then(|()| stdout.flush()).context("while writing")?;
+                    let written = stdout.write_all(&shown).and_then(|()| stdout.flush());
+                    written.map_err(StdoutError).context("while writing")?;
                 }
                 piece = typed.recv() => match piece {
                     None => return Ok(Exit::Well),

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 use nix::unistd::{AccessFlags, Uid, User, access};
 use serde::Serialize;
-use vmward_model::TransportKind;
+use vmward_model::{TransportKind, TransportStatus};
 
 use super::output::json;
 use super::{Context, Exit, Form, Output};
@@ -96,20 +96,29 @@ pub(super) fn run(_: &Args, cx: &Context) -> Result<Exit> {
     Ok(if missing == 0 { Exit::Well } else { Exit::Finding })
 }
 
-/// The sockets of a guest that the agent does not see when it runs as `vmward.service`: the unit has
-/// PrivateTmp=yes, whoever runs the doctor has not (systemd.exec(5)).
+/// What `vmward.service` does not see and whoever runs the doctor does (systemd.exec(5)).
+const HIDDEN: [(&str, &str); 5] = [
+    ("/tmp/", "PrivateTmp"),
+    ("/var/tmp/", "PrivateTmp"),
+    ("/home/", "ProtectHome"),
+    ("/root/", "ProtectHome"),
+    ("/run/user/", "ProtectHome"),
+];
+
+/// The sockets of a guest that the agent does not see when it runs as `vmward.service`.
 fn hidden(it: &Target) -> Vec<Check> {
-    let below = |path: &str| path.starts_with("/tmp/") || path.starts_with("/var/tmp/");
-    let used = it.transports.iter().filter(|way| way.problem.is_none() && below(&way.address));
-    used.map(|way| {
+    let by = |path: &str| HIDDEN.into_iter().find(|it| path.starts_with(it.0)).map(|it| it.1);
+    let used = it.transports.iter().filter(|way| way.problem.is_none());
+    let hidden = used.filter_map(|way| Some((way, by(&way.address)?)));
+    let check = |(way, by): (&TransportStatus, &str)| {
         Check::missing(
             &format!("guest {}: {} as a service", it.name, way.kind.name()),
-            format!("{} is in a folder that vmward.service does not see (PrivateTmp=yes)", way.address),
+            format!("{} is in a folder that vmward.service does not see ({by}=yes)", way.address),
             "the agent that runs as a service cannot reach it, though this command can",
-            "put the socket below /run, or: systemctl edit vmward, with [Service] PrivateTmp=no",
+            format!("put the socket below /run/NAME, or: systemctl edit vmward, with [Service] {by}=no"),
         )
-    })
-    .collect()
+    };
+    hidden.map(check).collect()
 }
 
 /// Whether processes of other users can be seen (proc(5), `hidepid`).
@@ -275,7 +284,7 @@ fn owner(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use vmward_model::{GuestId, TransportStatus};
+    use vmward_model::GuestId;
 
     use super::*;
 
@@ -289,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_socket_that_is_used_and_below_tmp_is_hidden_from_the_service() {
+    fn only_a_socket_that_is_used_and_below_a_private_folder_is_hidden_from_the_service() {
         let way = |kind, address: &str, problem: Option<&str>| TransportStatus {
             kind,
             address: address.to_owned(),
@@ -309,12 +318,17 @@ mod tests {
                 way(TransportKind::Qmp, "/tmp/g/qmp.sock", None),
                 way(TransportKind::Qmp, "/tmp/g/other.sock", Some("not needed")),
                 way(TransportKind::Console, "/run/tmp/console", None),
+                way(TransportKind::Console, "/run/user/1000/libvirt/qemu/g.monitor", None),
             ],
             problems: Vec::new(),
         };
         let found = hidden(&guest);
-        assert_eq!(found.len(), 1);
+        assert_eq!(found.len(), 2);
         assert!(!found[0].well && found[0].found.starts_with("/tmp/g/qmp.sock "), "{found:?}");
+        assert!(
+            found[1].found.starts_with("/run/user/") && found[1].found.contains("ProtectHome"),
+            "{found:?}"
+        );
     }
 
     #[test]

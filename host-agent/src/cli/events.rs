@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use vmward_model::{Event, EventKind, Severity};
+use vmward_report_view::escape;
 
 use super::{Context, Exit, Form, Output};
 use crate::agent::events::read::Follower;
@@ -87,7 +88,7 @@ fn show(events: &[Event], form: Form) -> Result<()> {
         match form {
             Form::Json => {
                 let line = serde_json::to_string(event).context("while writing an event")?;
-                out.safe(&line).safe("\n");
+                out.safe(&escape::json(&line)).safe("\n");
             }
             Form::Table | Form::Wide => {
                 out.line(&line(event));

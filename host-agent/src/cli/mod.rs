@@ -199,10 +199,23 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if output::is_closed_pipe(&error) => Exit::Well.into(),
         Err(error) => {
-            output::complain(&format!("vmward: {error:#}"));
+            output::complain(&format!("vmward: {}", words(&error)));
             Exit::Failed.into()
         }
     }
+}
+
+/// The error and its causes; a cause that the words before it end in is not told twice.
+fn words(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.is_empty() {
+            said = cause;
+        } else if !said.ends_with(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
 }
 
 /// One form of log lines, on stderr. `VMWARD_LOG` says how much, as `tracing`'s filters do.
@@ -223,6 +236,15 @@ fn logs() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = std::io::Error::from_raw_os_error(2);
+        let path = PathBuf::from("/x");
+        let error = anyhow::Error::from(crate::report::OpenError::Disk { what: "open", path, source: cause });
+        let said = words(&error.context("while opening /x"));
+        assert_eq!(said, "while opening /x: cannot open /x: No such file or directory (os error 2)");
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {

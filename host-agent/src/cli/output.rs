@@ -6,7 +6,11 @@ use std::io::{self, Write};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
-use vmward_report_view::escape::visible;
+use vmward_report_view::escape::{self, visible};
+
+/// Columns grow no wider: one guest with a name of 100,000 characters must not push the others out of
+/// sight (nor end the program: the formatter takes no width above 65,535). The cell itself stays whole.
+const WIDEST: usize = 120;
 
 /// Collects results and writes them at once.
 #[derive(Debug, Default)]
@@ -47,7 +51,7 @@ impl Output {
         let mut widths = headings.map(|it| it.chars().count());
         for row in &rows {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
+                *width = (*width).max(cell.chars().count().min(WIDEST));
             }
         }
         let mut put = |cells: [&str; N]| {
@@ -71,23 +75,26 @@ impl Output {
     /// When stdout cannot be written.
     pub fn write(&mut self) -> Result<()> {
         let mut stdout = io::stdout().lock();
-        stdout
-            .write_all(self.0.as_bytes())
-            .and_then(|()| stdout.flush())
-            .context("while writing the result")?;
+        let written = stdout.write_all(self.0.as_bytes()).and_then(|()| stdout.flush());
+        written.map_err(StdoutError).context("while writing the result")?;
         self.0.clear();
         Ok(())
     }
 }
 
-/// Writes `value` as JSON and a newline. JSON escapes control characters; the rest of guest text is for
-/// programs.
+/// Stdout cannot be written. A type of its own, so that no other closed connection is taken for a
+/// reader that has seen enough.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StdoutError(pub io::Error);
+
+/// Writes `value` as JSON and a newline.
 ///
 /// # Errors
 /// When stdout cannot be written.
 pub fn json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).context("while writing JSON")?;
-    Output::new().safe(&text).safe("\n").write()
+    Output::new().safe(&escape::json(&text)).safe("\n").write()
 }
 
 /// Writes to stderr what went wrong. Lines stay lines; what a terminal would act on does not.
@@ -100,8 +107,7 @@ pub fn complain(text: &str) {
 /// Whether the reader of our output went away (`vmward events | head`), which is no failure.
 #[must_use]
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let kind = |it: &(dyn std::error::Error + 'static)| it.downcast_ref::<io::Error>().map(io::Error::kind);
-    error.chain().any(|it| kind(it) == Some(io::ErrorKind::BrokenPipe))
+    error.downcast_ref::<StdoutError>().is_some_and(|it| it.0.kind() == io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]
@@ -116,5 +122,25 @@ mod tests {
         let starts: Vec<usize> =
             out.0.lines().skip(2).map(|line| line.find('x').unwrap_or_default()).collect();
         assert_eq!(starts.first(), out.0.lines().next().and_then(|it| it.find('X')).as_ref());
+    }
+    #[test]
+    fn one_endless_name_does_not_widen_the_table() {
+        let mut out = Output::new();
+        let long = "n".repeat(70_000);
+        out.table(["NAME", "X"], &[[long.clone(), "y".into()], ["web".into(), "z".into()]]);
+        assert!(out.0.contains(&long), "nothing is cut");
+        assert!(
+            out.0.lines().last().is_some_and(|it| it.starts_with("web") && it.len() < 200),
+            "{}",
+            out.0.len()
+        );
+    }
+
+    #[test]
+    fn only_a_closed_stdout_is_a_reader_that_has_seen_enough() {
+        let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_closed_pipe(&anyhow::Error::from(StdoutError(closed())).context("while writing")));
+        assert!(!is_closed_pipe(&anyhow::Error::from(closed()).context("while asking the agent")));
+        assert!(!is_closed_pipe(&StdoutError(io::Error::from(io::ErrorKind::StorageFull)).into()));
     }
 }

@@ -9,8 +9,10 @@ use super::diagnosis::Diagnosis;
 use super::error::Problem;
 use super::file::Config;
 use super::guest::{ConsoleEntry, GuestEntry, PolicyEntry};
+use super::prompt::prompt_ends;
 use super::scenario::{ProbeSpec, Scenario};
 use super::source::{Key, Source, steps};
+use super::text::Pattern;
 use super::units::HumanDuration;
 use crate::probe::kernel_trouble::EVENTS;
 use crate::verdict::Rule;
@@ -49,6 +51,7 @@ pub(super) fn config(it: &Config, source: &Source, scenarios: &BTreeMap<String, 
         bound(steps!["guest", n], entry.scenarios.as_ref());
     }
     problems.extend(pause(&it.guest_defaults.policy, source, steps!["guest-defaults"]));
+    problems.extend(prompt(it.guest_defaults.prompt.as_ref(), source, steps!["guest-defaults", "prompt"]));
     let defaults = [
         ("boot-deadline", it.guest_defaults.boot_deadline),
         ("root-deadline", it.guest_defaults.root_deadline),
@@ -58,6 +61,7 @@ pub(super) fn config(it: &Config, source: &Source, scenarios: &BTreeMap<String, 
     for (n, entry) in it.guests.iter().enumerate() {
         problems.extend(guest(entry, source, n));
         problems.extend(pause(&entry.policy, source, steps!["guest", n]));
+        problems.extend(prompt(entry.prompt.as_ref(), source, steps!["guest", n, "prompt"]));
         let deadlines = [("boot-deadline", entry.boot_deadline), ("root-deadline", entry.root_deadline)];
         problems.extend(boot(deadlines, source, steps!["guest", n]));
     }
@@ -100,6 +104,14 @@ fn pause(policy: &PolicyEntry, source: &Source, at: &[Key<'_>]) -> Option<Proble
         at.iter().copied().chain(steps!["policy", "pause-budget"].iter().copied()).collect();
     let message = format!("a pause of {budget} is too long: at most {LONGEST_PAUSE}");
     Some(source.problem(&place, message))
+}
+
+/// Said here, since later there is only a console at which nothing is ever typed.
+fn prompt(pattern: Option<&Pattern>, source: &Source, at: &[Key<'_>]) -> Option<Problem> {
+    let unusable = pattern.filter(|it| prompt_ends(it.as_str()).is_empty())?;
+    let message = format!("{:?} may stand for too many prompts to type at", unusable.as_str());
+    let help = "write how the prompt ends: literal characters and sets of a few, such as '~[#$] ?$'";
+    Some(source.problem(at, message).help(help))
 }
 
 /// A boot that is stuck from its first moment would be an alarm at every start.
@@ -146,6 +158,7 @@ pub(super) fn scenario(
                     format!("a command is one line of printable ASCII, at most {LONGEST_COMMAND} bytes");
                 wrong(steps!["probe", kind, "command"], message);
             }
+            problems.extend(prompt(Some(&probe.prompt), source, steps!["probe", kind, "prompt"]));
         }
         ProbeSpec::ConsoleLabel(probe) if probe.max_gap.get().is_zero() => {
             wrong(steps!["probe", kind, "max-gap"], "no guest can write labels without a gap".to_owned());

@@ -131,6 +131,11 @@ fn each_mistake_is_told_with_its_place() {
         ("[[guest]]\nname = 'a'\nconsole = { mux = true }\n", "3:11: a console has one address, this has 0"),
         ("[[guest]]\nname = 'a'\nscenarios = ['shell']\n", "3:14: no scenario is called \"shell\""),
         ("[[guest]]\nname = 'a'\nprompt = '('\n", "3:10: not a usable regular expression"),
+        (
+            "[[guest]]\nname = 'a'\nprompt = 'web-\\d+:~# $'\n",
+            "3:10: \"web-\\\\d+:~# $\" may stand for too many",
+        ),
+        ("[guest-defaults]\nprompt = '.*'\n", "2:10: \".*\" may stand for too many prompts"),
         ("[guest-defaults.policy]\nsysrq = 'wb'\n", "2:9: SysRq key 'b' is not offered"),
         ("[guest-defaults.policy]\npause-budget = '1m'\n", "2:16: a pause of 1m is too long"),
         ("[guest-defaults]\nroot-deadline = '0s'\n", "2:17: no guest boots in less"),
@@ -181,6 +186,10 @@ fn mistakes_in_scenarios_are_told_with_their_place() {
         (
             "[probe.console-command]\ncommand = \"a\\nb\"\nexpect = 'a'\nprompt = 'b'\n",
             "6:11: a command is one",
+        ),
+        (
+            "[probe.console-command]\ncommand = 'a'\nexpect = 'a'\nprompt = '\\w+'\n",
+            "8:10: \"\\\\w+\" may stand for too many prompts",
         ),
         ("[probe.ping]\n", "unknown variant `ping`"),
         ("[probe.kernel-trouble]\nconsole = []\nqmp = ['panic']\n", "7:8: \"panic\" is no QMP event"),
@@ -242,5 +251,22 @@ fn every_shipped_file_survives_a_round_trip() {
     for diagnosis in loaded.diagnoses.values() {
         let text = toml::to_string(diagnosis).unwrap();
         assert_eq!(&toml::from_str::<Diagnosis>(&text).unwrap(), diagnosis);
+    }
+}
+
+#[test]
+fn the_sample_configuration_and_those_of_the_manual_are_well() {
+    let repository = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    if let Err(errors) = load(Some(&repository.join("packaging/vmward.toml")), CAPTURES) {
+        panic!("{errors}");
+    }
+    let page = std::fs::read_to_string(repository.join("docs/src/howto/watch-a-guest.md")).unwrap();
+    let (_, example) = page.split_once("```toml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vmward.toml");
+    std::fs::write(&file, example).unwrap();
+    if let Err(errors) = load(Some(&file), CAPTURES) {
+        panic!("{errors}");
     }
 }

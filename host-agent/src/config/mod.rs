@@ -6,6 +6,7 @@ mod error;
 mod file;
 mod guest;
 mod load;
+mod prompt;
 mod scenario;
 mod schema;
 mod source;
@@ -21,6 +22,7 @@ pub use guest::{
     ConsoleEntry, ConsoleKind, GuestDefaults, GuestEntry, GuestPolicy, L3, PolicyEntry, QmpEntry, QmpPolicy,
 };
 pub use load::{DEFAULT_PATH, Loaded, load};
+pub use prompt::prompt_ends;
 pub use scenario::{ConsoleCommand, ConsoleLabel, KernelTrouble, ProbeSpec, QmpStatus, Scenario, Wake};
 pub use schema::schemas;
 pub use spool::SpoolConfig;

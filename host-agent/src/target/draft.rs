@@ -105,7 +105,8 @@ impl Draft {
             }
         });
         let mut problems = self.problems;
-        let name = self.name.unwrap_or_else(|| match (self.uuid, self.process) {
+        let given = self.name.map(|it| shortened(it, &mut problems));
+        let name = given.unwrap_or_else(|| match (self.uuid, self.process) {
             (Some(uuid), _) => uuid.to_string(),
             (None, Some(it)) => {
                 problems.push(
@@ -131,6 +132,20 @@ impl Draft {
             found_by: self.found_by,
             transports,
             problems,
+        }
+    }
+}
+
+/// Longest name that is kept, in characters; managers allow 255 bytes at most.
+const MAX_NAME: usize = 256;
+
+/// It stands in every event and in every row of a table, and anybody on this host may start a QEMU.
+fn shortened(name: String, problems: &mut Vec<String>) -> String {
+    match name.char_indices().nth(MAX_NAME) {
+        None => name,
+        Some((end, _)) => {
+            problems.push(format!("its name is longer than {MAX_NAME} characters: the rest is left out"));
+            name.get(..end).unwrap_or_default().to_owned()
         }
     }
 }
@@ -178,4 +193,18 @@ fn status(kind: TransportKind, address: String, by: FoundBy, problem: Option<Str
 /// `path` as seen from the working folder of the process that wrote it.
 pub(super) fn absolute(path: &Path, cwd: Option<&Path>) -> std::path::PathBuf {
     cwd.map_or_else(|| path.to_owned(), |cwd| cwd.join(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_end_is_cut_and_that_is_said() {
+        let named = |name: &str| Draft { name: Some(name.to_owned()), ..Draft::default() }.finish();
+        let long = named(&"ü".repeat(100_000));
+        assert_eq!(long.name.chars().count(), MAX_NAME);
+        assert!(long.problems.iter().any(|it| it.contains("256 characters")), "{:?}", long.problems);
+        assert!(named("web").problems.is_empty());
+    }
 }

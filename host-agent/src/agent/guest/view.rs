@@ -12,7 +12,9 @@ use super::seen::{Console, Monitor, Process, Seen, ShellReply, Trouble};
 
 /// How long failures are excused after a guest was found, resumed, restored or migrated.
 pub const GRACE: Duration = Duration::from_secs(5);
-/// So much trouble of one boot is kept; further trouble is only counted.
+/// So much trouble of one boot is kept. Then more of a kind that is there takes the place of the oldest
+/// of it and is no event, and a new kind takes the place of a repetition: a disk's errors must not hide
+/// the panic that they end in.
 const TROUBLE: usize = 64;
 /// So many labels are told apart.
 const LABELS: usize = 32;
@@ -288,14 +290,33 @@ impl View {
     }
 
     fn add_trouble(&mut self, trouble: Trouble, now: Instant, moved: &mut Moved) {
-        if self.trouble.len() >= TROUBLE {
+        let known = self.trouble.iter().position(|(it, _)| same_kind(it, &trouble));
+        let full = self.trouble.len() >= TROUBLE;
+        if full {
             self.more_trouble = self.more_trouble.saturating_add(1);
-            return;
+            match known {
+                // The first of what stops the kernel says most.
+                Some(_) if trouble.fatal => return,
+                Some(oldest) => drop(self.trouble.remove(oldest)),
+                None => self.drop_a_repetition(),
+            }
         }
-        let (kind, title) = (trouble.kind.clone(), trouble.title.clone());
-        let severity = if trouble.fatal { Severity::Crit } else { Severity::Error };
-        moved.events.push((severity, EventKind::ConsoleTrouble { kind, title }));
+        if !full || known.is_none() {
+            let (kind, title) = (trouble.kind.clone(), trouble.title.clone());
+            let severity = if trouble.fatal { Severity::Crit } else { Severity::Error };
+            moved.events.push((severity, EventKind::ConsoleTrouble { kind, title }));
+        }
         self.trouble.push((trouble, now));
+    }
+
+    /// There is always one: there are fewer kinds than places.
+    fn drop_a_repetition(&mut self) {
+        let repeats = |at: &usize| {
+            let (before, rest) = self.trouble.split_at(*at);
+            rest.first().is_some_and(|(it, _)| before.iter().any(|(other, _)| same_kind(it, other)))
+        };
+        let at = (0..self.trouble.len()).rev().find(repeats).unwrap_or(0);
+        self.trouble.remove(at);
     }
 
     fn runs(&self) -> bool {
@@ -323,6 +344,10 @@ impl View {
             }
         }
     }
+}
+
+fn same_kind(a: &Trouble, b: &Trouble) -> bool {
+    (&a.kind, &a.source) == (&b.kind, &b.source)
 }
 
 /// A state's name in a sentence.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, advance};
 use vmward_model::observed::MonitorHealth;
-use vmward_model::{EventKind, GuestState};
+use vmward_model::{EventKind, GuestState, Severity};
 
-use super::seen::{Console, Monitor, Process, Seen};
+use super::seen::{Console, Monitor, Process, Seen, Trouble};
 use super::view::{GRACE, View};
 
 fn status(it: &str) -> Seen {
@@ -118,4 +118,27 @@ async fn a_flood_of_trouble_is_bounded_and_counted() {
     assert_eq!(view.trouble.len(), events);
     assert_eq!(view.more_trouble as usize + events, 10_000);
     assert!(events < 100);
+}
+
+fn trouble(kind: &str, title: &str, fatal: bool) -> Seen {
+    let (title, source) = (title.to_owned(), "console".to_owned());
+    Seen::Console(Console::Trouble(Trouble { kind: kind.into(), title, source, fatal, bytes: (1, 2) }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_errors_of_a_disk_do_not_hide_the_panic_that_they_end_in() {
+    let mut view = running().await;
+    for n in 0..1000 {
+        view.take(trouble("io-error", &format!("I/O error, dev vda, sector {n}"), false), Instant::now());
+    }
+    let kept = view.trouble.len();
+    let moved = view.take(trouble("panic", "Kernel panic - not syncing: hung_task", true), Instant::now());
+    let told = |it: &(Severity, EventKind)| {
+        it.0 == Severity::Crit && matches!(it.1, EventKind::ConsoleTrouble { .. })
+    };
+    assert!(moved.events.iter().any(told), "{moved:?}");
+    assert!(view.trouble.iter().any(|(it, _)| it.fatal));
+    assert_eq!((view.trouble.len(), view.more_trouble), (kept, 1000 + 1 - kept as u64));
+    let moved = view.take(trouble("panic", "Kernel panic - not syncing: again", true), Instant::now());
+    assert!(moved.events.is_empty() && view.trouble.len() == kept, "a flood of panics is bounded as well");
 }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use vmward_model::observed::MonitorHealth;
 
 use crate::agent::guest::seen::{Monitor as Answer, Seen};
-use crate::transport::qmp::{AskError, ConnectError, Monitor, Policy, QmpError};
+use crate::transport::qmp::{AskError, ConnectError, Monitor, Policy, QmpError, short};
 
 /// A held socket is asked so often; a shared one, on which each question is a visit, less.
 const HELD: Duration = Duration::from_secs(2);
@@ -62,7 +62,7 @@ pub(super) async fn listen(monitor: Monitor, send: mpsc::Sender<Seen>) {
 fn understood(answer: Result<serde_json::Value, QmpError>) -> Option<Answer> {
     let error = match answer {
         Ok(value) => {
-            let status = value.get("status").and_then(serde_json::Value::as_str).map(str::to_owned);
+            let status = value.get("status").and_then(serde_json::Value::as_str).map(short);
             return Some(Answer { health: MonitorHealth::Answers, status, why: String::new() });
         }
         Err(error) => error,

@@ -373,10 +373,7 @@ impl Actor {
             .split(|b| *b == b'\n')
             .map(<[u8]>::trim_ascii_end)
             .filter(|line| !line.is_empty())
-            .map(|line| {
-                let part = line.get(..line.len().min(512)).unwrap_or_default();
-                String::from_utf8_lossy(part).into_owned()
-            })
+            .map(|line| String::from_utf8_lossy(&both_ends(line)).into_owned())
             .collect();
         let finished = text.last() == Some(&b'\n');
         self.guard.output(self.began.elapsed(), &lines, finished);
@@ -409,6 +406,16 @@ impl Actor {
         if let Some(ring) = &self.ring {
             ring.note(words);
         }
+    }
+}
+
+/// Of a long line the beginning, which a prompt may be, and the end, where one waits: what redraws itself
+/// by carriage returns makes one long line before it asks.
+fn both_ends(line: &[u8]) -> Vec<u8> {
+    const END: usize = 256;
+    match (line.get(..END), line.get(line.len().saturating_sub(END)..)) {
+        (Some(head), Some(tail)) if line.len() > 2 * END => [head, b" ", tail].concat(),
+        _ => line.to_vec(),
     }
 }
 

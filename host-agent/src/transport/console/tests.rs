@@ -151,6 +151,30 @@ async fn nothing_is_typed_at_a_login_prompt_and_a_cr_is_not_sent_either() {
 }
 
 #[tokio::test]
+async fn a_password_prompt_behind_a_progress_bar_is_not_answered() {
+    let (seen, mut typed) = tokio::sync::mpsc::unbounded_channel();
+    let (_dir, path) = guest(|mut stream| async move {
+        stream.write_all(b"/ # sudo fetch\r\n").await.unwrap();
+        for n in 0..100 {
+            stream.write_all(format!("\rfetching {n:>3} %").as_bytes()).await.unwrap();
+        }
+        stream.write_all(b"\r[sudo] password for admin: ").await.unwrap();
+        while let Ok(byte) = stream.read_u8().await {
+            seen.send(byte).unwrap();
+        }
+    });
+    let console = Console::start(settings(&path)).unwrap();
+    at_prompt(&console).await;
+    let refused = console.ask(&uptime(SOON)).await;
+    assert!(
+        matches!(refused, Err(AskError::NotAllowed(Refusal::Forbidden(prompt::Forbidden::Password)))),
+        "{refused:?}"
+    );
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(typed.try_recv().is_err());
+}
+
+#[tokio::test]
 async fn a_person_pauses_questions_and_ctrl_a_is_doubled_on_a_mux() {
     let (seen, mut typed) = tokio::sync::mpsc::unbounded_channel();
     let (_dir, path) = guest(|mut stream| async move {

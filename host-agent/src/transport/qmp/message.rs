@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 /// At most this much of a line is quoted in an error or a log.
 const SAMPLE: usize = 160;
+/// Characters of a name or a sentence of QEMU that are kept. Its own have a few hundred at most; what
+/// only claims to be a QEMU could fill memory, and a report beyond what readers accept.
+const MAX_TEXT: usize = 1000;
 
 /// QEMU's greeting (QMP specification 2.2.1).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,7 +66,7 @@ pub fn parse(line: &[u8]) -> Message {
         return Message::Greeting(greeting(qmp));
     }
     if let Some(name) = object.get("event").and_then(Value::as_str) {
-        let name = name.to_owned();
+        let name = short(name);
         let qemu_time_us = object.get("timestamp").and_then(time_us);
         let data = object.remove("data").unwrap_or_else(|| Value::Object(Map::new()));
         return Message::Event { name, data, qemu_time_us };
@@ -99,7 +102,13 @@ fn greeting(qmp: &Map<String, Value>) -> Greeting {
 }
 
 fn text(value: Option<&Value>) -> String {
-    value.and_then(Value::as_str).unwrap_or_default().to_owned()
+    value.and_then(Value::as_str).map(short).unwrap_or_default()
+}
+
+/// The text, or its beginning.
+#[must_use]
+pub fn short(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
 }
 
 fn time_us(stamp: &Value) -> Option<i64> {
@@ -113,6 +122,19 @@ fn time_us(stamp: &Value) -> Option<i64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_peer_that_says_megabytes_where_a_word_is_due_is_cut_short() {
+        let long = "x".repeat(3 << 20);
+        let refused = serde_json::json!({ "id": 1, "error": { "class": long, "desc": long } });
+        let Message::Answer { result: Err(refusal), .. } = parse(refused.to_string().as_bytes()) else {
+            panic!("a refusal is an answer")
+        };
+        assert!(refusal.class.len() <= MAX_TEXT && refusal.desc.len() <= MAX_TEXT);
+        let event = serde_json::json!({ "event": long, "data": {} });
+        let Message::Event { name, .. } = parse(event.to_string().as_bytes()) else { panic!("an event") };
+        assert_eq!(name.len(), MAX_TEXT);
+    }
 
     #[test]
     fn the_greeting_of_qemu_7_2_is_read() {

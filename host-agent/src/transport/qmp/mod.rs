@@ -30,5 +30,5 @@ pub use allowed::{
 pub use book::{Book, Event, EventHistory};
 pub use client::{Deadlines, Qmp};
 pub use error::{AskError, ConnectError, QmpError};
-pub use message::Greeting;
+pub use message::{Greeting, short};
 pub use monitor::{BRIEF_SESSION, Lease, Monitor, Policy, Settings};
