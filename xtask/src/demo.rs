@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{SigSet, Signal};
+use tokio::signal::unix::{SignalKind, signal};
 use vmward_model::EventKind;
 use vmward_qemu_fixtures::fault::{self, Fault};
 use vmward_qemu_fixtures::qemu::{Guest, clean_up_all};
@@ -48,36 +48,39 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Some(stop) = setup::ready(|_| ask(args.yes))? {
         return Ok(stop);
     }
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
-    }
-    // Before any thread starts, so that all of them inherit it.
-    signals.thread_block().context("while taking over Ctrl-C")?;
+    // Caught, not blocked: what is blocked is blocked in every child as well, and a Ctrl-C would leave
+    // the compiler and the downloads of a first run behind.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("while taking over Ctrl-C")?;
+    let entered = runtime.enter();
+    let caught = |kind| signal(kind).context("while taking over Ctrl-C");
+    let mut interrupt = caught(SignalKind::interrupt())?;
+    let mut terminate = caught(SignalKind::terminate())?;
+    let mut hangup = caught(SignalKind::hangup())?;
+    drop(entered);
     std::thread::scope(|scope| {
+        let (told, over) = tokio::sync::oneshot::channel();
         let work = scope.spawn(|| {
             let outcome = show(args, fault);
-            // Wakes the thread that waits for signals.
-            let _sent = nix::sys::signal::kill(nix::unistd::getpid(), Signal::SIGHUP);
+            // Nobody listens when a signal came first, and then the process ends.
+            let _ = told.send(());
             outcome
         });
-        let signal = signals.wait().context("while waiting for a signal")?;
-        if signal == Signal::SIGHUP && is_finished_soon(&work) {
+        let stopped = runtime.block_on(async {
+            tokio::select! {
+                _ = over => false,
+                _ = interrupt.recv() => true,
+                _ = terminate.recv() => true,
+                _ = hangup.recv() => true,
+            }
+        });
+        if !stopped {
             return work.join().unwrap_or_else(|_| bail!("the demo failed in a way that it did not foresee"));
         }
         eprintln!("\nstopping: guest, agent and their sockets are removed");
         clean_up_all();
         std::process::exit(130);
     })
-}
-
-/// Whether a thread that has just announced its end has ended.
-fn is_finished_soon<T>(work: &std::thread::ScopedJoinHandle<'_, T>) -> bool {
-    let until = Instant::now() + Duration::from_secs(5);
-    while !work.is_finished() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    work.is_finished()
 }
 
 fn ask(yes: bool) -> Result<bool> {
