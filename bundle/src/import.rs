@@ -72,12 +72,10 @@ pub fn import<T: Receiver>(
     let taken = ImportError::Receiver;
     let mut entries = Entries::new(source, limits)?;
     let not_first = || OpenError::Broken(format!("{} is not its first entry", name::MANIFEST));
-    let manifest: Manifest = match entries.next()? {
-        Some(Entry::Manifest(_)) => serde_json::from_slice(&entries.content()?)
-            .map_err(|err| OpenError::Broken(format!("{}: {err}", name::MANIFEST)))?,
+    let (manifest, sizes) = match entries.next()? {
+        Some(Entry::Manifest(_)) => limits.read_manifest(&entries.content()?)?,
         _ => return Err(not_first().into()),
     };
-    let sizes = limits.check_listed(&manifest)?;
     receiver.manifest(&manifest).map_err(taken)?;
     let mut missing: BTreeSet<&Digest> = sizes.keys().collect();
     let mut room = vec![0; CHUNK];

@@ -138,7 +138,7 @@ fn a_stream_cut_at_any_byte_is_refused() {
 
 #[test]
 fn a_manifest_nested_without_end_is_refused() {
-    let nested = "[".repeat(1 << 20);
+    let nested = "[".repeat(100_000);
     let err = refusal(&packed(&[("manifest.json", nested.as_bytes())])[..]);
     assert!(err.to_string().contains("manifest.json"), "{err}");
     let within = format!("{{\"format\":1,\"future\":{nested}");

@@ -13,6 +13,7 @@ pub mod hostile;
 mod import;
 pub mod limits;
 pub mod name;
+mod parts;
 pub mod reader;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
@@ -23,6 +24,7 @@ pub use archive::pack;
 pub use digest::digest;
 pub use import::{CHUNK, ImportError, Imported, Receiver, import};
 pub use limits::{Limits, OpenError};
+pub use parts::json_parts;
 pub use reader::{Bundle, Checked, open};
 
 #[cfg(test)]

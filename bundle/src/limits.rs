@@ -6,12 +6,19 @@ use std::path::PathBuf;
 
 use vmward_model::{Digest, FORMAT, Manifest};
 
+use crate::name;
+use crate::parts::json_parts;
+
 /// Bounds on a bundle that may come from anybody. Reading never holds more than a manifest, one
 /// artifact and the decompressor's window (8 MiB) in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of the manifest.
     pub manifest: u64,
+    /// Values in the manifest ([`crate::json_parts`]).
+    pub parts: u64,
+    /// The same in the case, which is read as a whole.
+    pub case_parts: u64,
     /// Bytes of one artifact.
     pub artifact: u64,
     /// Bytes of everything unpacked.
@@ -30,6 +37,8 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             manifest: 4 * MIB,
+            parts: 200_000,
+            case_parts: 400_000,
             artifact: 32 * MIB,
             unpacked: 512 * MIB,
             entries: 4096,
@@ -99,6 +108,13 @@ pub enum OpenError {
     },
 }
 
+/// The parser quotes what it did not expect, in any length and with line breaks.
+pub(crate) fn said(err: &serde_json::Error) -> String {
+    let text: String = err.to_string().chars().take(300).collect();
+    // Control and direction characters among them.
+    text.escape_debug().to_string()
+}
+
 impl Limits {
     pub(crate) fn check(what: &'static str, found: u64, limit: u64) -> Result<(), OpenError> {
         if found > limit { Err(OpenError::OverLimit { what, found, limit }) } else { Ok(()) }
@@ -107,6 +123,16 @@ impl Limits {
     /// Checks the size that a manifest has or will have.
     pub fn check_manifest_size(&self, size: u64) -> Result<(), OpenError> {
         Limits::check("the manifest's size", size, self.manifest)
+    }
+
+    /// Reads a manifest that is not too large, and checks what it promises. Gives each distinct content
+    /// with its size.
+    pub(crate) fn read_manifest(&self, bytes: &[u8]) -> Result<(Manifest, BTreeMap<Digest, u64>), OpenError> {
+        Limits::check("the number of values in the manifest", json_parts(bytes), self.parts)?;
+        let manifest: Manifest = serde_json::from_slice(bytes)
+            .map_err(|err| OpenError::Broken(format!("{}: {}", name::MANIFEST, said(&err))))?;
+        let sizes = self.check_listed(&manifest)?;
+        Ok((manifest, sizes))
     }
 
     /// Checks what the manifest promises, and returns each distinct content with its size.

@@ -10,8 +10,9 @@ use vmward_model::{Digest, Manifest};
 
 use crate::digest::digest;
 use crate::entries::entries;
-use crate::limits::{Limits, OpenError};
+use crate::limits::{Limits, OpenError, said};
 use crate::name;
+use crate::parts::json_parts;
 use crate::tar_entry::Entry;
 
 /// A bundle whose manifest was read. Artifacts are read, and checked, when they are asked for.
@@ -67,9 +68,7 @@ impl Bundle {
                 _ => return Err(not_a_bundle(path, format!("{} is not its first entry", name::MANIFEST))),
             }
         };
-        let manifest: Manifest = serde_json::from_slice(&manifest_bytes)
-            .map_err(|err| not_a_bundle(path, format!("{}: {}", name::MANIFEST, said(&err))))?;
-        let sizes = limits.check_listed(&manifest)?;
+        let (manifest, sizes) = limits.read_manifest(&manifest_bytes)?;
         Ok(Bundle { path: path.to_owned(), packed: !is_dir, limits, manifest, manifest_bytes, sizes })
     }
 
@@ -130,6 +129,7 @@ impl Bundle {
     /// The engine's case, so that the findings can be made again; `None` where the bundle has none.
     pub fn case(&self) -> Result<Option<Case>, OpenError> {
         let Some(bytes) = self.artifact_of_kind(CASE_KIND)? else { return Ok(None) };
+        Limits::check("the number of values in the case", json_parts(&bytes), self.limits.case_parts)?;
         let case = serde_json::from_slice(&bytes)
             .map_err(|err| not_a_bundle(&self.path, format!("its case cannot be read: {}", said(&err))))?;
         Ok(Some(case))
@@ -222,13 +222,6 @@ fn disk(what: &'static str, path: &Path, source: io::Error) -> OpenError {
 
 fn not_a_bundle(path: &Path, why: String) -> OpenError {
     OpenError::NotABundle { path: path.to_owned(), why }
-}
-
-/// The parser quotes what it did not expect, in any length and with line breaks.
-fn said(err: &serde_json::Error) -> String {
-    let text: String = err.to_string().chars().take(300).collect();
-    // Control and direction characters among them.
-    text.escape_debug().to_string()
 }
 
 fn shorten(name: &str) -> String {

@@ -181,6 +181,10 @@ async fn judge(
     };
     let (guest, incarnation) = (manifest.incident.guest, manifest.incident.incarnation);
     let judged = tokio::task::spawn_blocking(move || {
+        let (values, most) = (vmward_bundle::json_parts(&bytes), vmward_bundle::Limits::default().case_parts);
+        if values > most {
+            return Err(format!("the case holds {values} values, more than the {most} that are read"));
+        }
         let case: Case = serde_json::from_slice(&bytes).map_err(|error| format!("no case: {error}"))?;
         if case.format > FORMAT {
             return Err(format!("the case has format {}, newer than {FORMAT}", case.format));

@@ -8,6 +8,7 @@ pub mod auth;
 pub mod backup;
 pub mod config;
 pub mod extract;
+pub mod import;
 pub mod ingest;
 pub mod limits;
 pub mod live;

@@ -53,6 +53,13 @@ enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// Take in packed reports (.tar.zst) from files, for hosts that were without a network. While a
+    /// controller runs, POST them to it instead.
+    Import {
+        /// The packed reports.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -118,6 +125,16 @@ async fn begin(arguments: Arguments) -> anyhow::Result<()> {
             };
             store.close().await;
             done
+        }
+        Command::Import { files } => {
+            for path in &files {
+                let about = || format!("while importing {}", path.display());
+                let file = std::fs::File::open(path).with_context(about)?;
+                let it = run::import(config.clone(), file).await.with_context(about)?;
+                let what = if it.duplicate { "was here before" } else { "is stored" };
+                writeln!(out, "{}: incident {} {what}", path.display(), it.incident)?;
+            }
+            Ok(())
         }
         Command::Openapi => {
             let text = serde_json::to_string_pretty(&openapi::document())?;

@@ -59,6 +59,7 @@ fn schemas() -> Value {
     one::<EventsStored>(&mut all);
     one::<ReportCommit>(&mut all);
     one::<Receipt>(&mut all);
+    one::<crate::import::Imported>(&mut all);
     one::<EntryBatch>(&mut all);
     one::<EntryReceipts>(&mut all);
     one::<StatusPush>(&mut all);

@@ -122,6 +122,24 @@ fn safe(listen: SocketAddr, tls: bool, tokens: bool) -> Result<(), Exposed> {
     Err(Exposed { listen, lacking })
 }
 
+/// Takes in a packed report from a file, while no controller works in the data folder.
+///
+/// # Errors
+/// When the report is refused, with the bound that it passed; when a controller runs, which then takes
+/// it by `POST /api/v1/bundles`; when there is no room.
+pub async fn import(config: Config, file: File) -> anyhow::Result<crate::import::Imported> {
+    let data = config.data.clone();
+    data_folder(&data)?;
+    let _lock = lock(&data).context(
+        "a running controller takes it by `curl --data-binary @FILE http://127.0.0.1:8471/api/v1/bundles`",
+    )?;
+    let (state, _) =
+        AppState::open(config).await.with_context(|| format!("while opening {}", data.display()))?;
+    let imported = crate::import::bundle(&state, file).await;
+    state.store.close().await;
+    imported.map_err(|it| anyhow::anyhow!("{}", it.detail))
+}
+
 /// Holds a data folder, so that no second controller sweeps what the first one works on.
 fn lock(data: &Path) -> anyhow::Result<File> {
     let path = data.join("lock");

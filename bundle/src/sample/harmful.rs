@@ -62,9 +62,14 @@ pub const ALL: &[Harm] = &[
     },
     Harm { name: "a manifest that lies about a size", says: "an artifact's size is", write: listed_lie },
     Harm { name: "a manifest of 1 GiB", says: "the manifest's size is", write: huge_manifest },
-    Harm { name: "a manifest nested without end", says: "manifest.json", write: nested },
-    Harm { name: "a manifest of nothing but small things", says: "", write: wide_manifest },
-    Harm { name: "a case of nothing but small things", says: "", write: wide_case },
+    Harm { name: "a manifest nested without end", says: "the number of values", write: nested },
+    Harm {
+        name: "a manifest of nothing but small things",
+        says: "the number of values",
+        write: wide_manifest,
+    },
+    Harm { name: "a case of nothing but small things", says: "", write: |to| wide_case(to, 32 << 20) },
+    Harm { name: "a smaller one of the same kind", says: "", write: |to| wide_case(to, 7 << 20) },
     Harm { name: "a case nested without end", says: "", write: nested_case },
     Harm { name: "an artifact that comes twice", says: "comes twice", write: twice },
     Harm { name: "an artifact that never comes", says: "has no artifact", write: missing },
@@ -216,7 +221,7 @@ fn wide_manifest(to: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A case with one event of QEMU whose data is an array as large as fits.
-fn wide_case(to: &mut dyn Write) -> io::Result<()> {
+fn wide_case(to: &mut dyn Write, most: usize) -> io::Result<()> {
     let of = manifest(&[]).incident;
     let mut case = vmward_findings::Case::new(of.guest, of.incarnation, of.guest_state, of.opening);
     case.events.push(Event {
@@ -231,7 +236,6 @@ fn wide_case(to: &mut dyn Write) -> io::Result<()> {
     });
     let text = serde_json::to_string(&case)?;
     let (before, after) = text.split_once("[0]").unwrap_or_default();
-    let most = usize::try_from(Limits::default().artifact).unwrap_or(0);
     let data = "0,".repeat((most - text.len()) / 2);
     let bytes = [before, "[", &data, "0]", after].concat().into_bytes();
     let listed = manifest(&[(CASE_KIND, &bytes)]);

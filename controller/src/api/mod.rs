@@ -1,6 +1,7 @@
 //! The HTTP API, one file a noun.
 
 pub mod artifacts;
+pub mod bundles;
 pub mod entries;
 pub mod events;
 pub mod guests;
@@ -28,6 +29,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(uploads::get, uploads::put))
         .routes(routes!(events::get, events::post))
         .routes(routes!(reports::put))
+        .routes(routes!(bundles::import))
         .routes(routes!(hosts::get))
         .routes(routes!(guests::get_all))
         .routes(routes!(guests::get_one))
