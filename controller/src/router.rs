@@ -38,6 +38,7 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), in_time))
         .layer(from_fn_with_state(state.clone(), auth::layer))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(page::errors))
         .layer(from_fn(headers))
         .layer(from_fn_with_state(state.clone(), observe))
         .with_state(state)

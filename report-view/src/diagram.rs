@@ -279,7 +279,7 @@ fn bar(step: &Step, axis: &Axis, y: i64) -> Bar {
     }
     let wide = i64::try_from(label.chars().count()).unwrap_or(0) * CHAR;
     // Beside the bar where there is room, else within it.
-    let gap = if width == 0 { 11 } else { 6 };
+    let gap = if width == 0 { 15 } else { 6 };
     let (label_x, ends) = if x + width + gap + wide <= RIGHT {
         (x + width + gap, false)
     } else if x - gap - wide >= LEFT {

@@ -111,12 +111,14 @@ pub struct Line {
     pub text: Text,
     /// What it tells of, if it tells of trouble.
     pub mark: Option<Text>,
+    /// It counts for less: a frame that the unwinder did not reach.
+    pub faint: bool,
 }
 
 impl Line {
     /// An ordinary line.
     pub fn plain(text: impl Into<Text>) -> Line {
-        Line { text: text.into(), mark: None }
+        Line { text: text.into(), mark: None, faint: false }
     }
 }
 

@@ -10,7 +10,7 @@ use askama::Template;
 
 use crate::asset;
 use crate::diagram::{Drawing, Ladder, Outcome};
-use crate::document::{Block, Document};
+use crate::document::{Block, Document, Line};
 use crate::value::{Form, Value};
 
 /// A page could not be rendered.
@@ -38,6 +38,11 @@ struct Sections<'a> {
 #[derive(Template)]
 #[template(path = "block.html")]
 struct Blocks<'a>(&'a [Block]);
+
+/// One line of console or stack.
+#[derive(Template)]
+#[template(path = "line.html")]
+struct Lined<'a>(&'a Line);
 
 /// A value.
 #[derive(Template)]

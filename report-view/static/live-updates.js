@@ -17,12 +17,11 @@ class LiveUpdates extends HTMLElement {
   #said = null;
 
   connectedCallback() {
-    this.#state = document.createElement("p");
-    this.#state.className = "live";
+    this.#state = document.getElementById("live-state");
     this.#said = document.createElement("p");
     this.#said.className = "skip";
     this.#said.setAttribute("aria-live", "polite");
-    this.prepend(this.#state, this.#said);
+    this.prepend(this.#said);
     this.#show(false);
     this.#source = new EventSource(this.getAttribute("src"));
     this.#source.onopen = () => {
@@ -30,7 +29,7 @@ class LiveUpdates extends HTMLElement {
       this.#soon(QUIET_MS); // something may have changed before we listened
     };
     this.#source.onerror = () => this.#show(false);
-    for (const name of ["incident", "guest", "behind"]) {
+    for (const name of ["incident", "guest", "reset"]) {
       this.#source.addEventListener(name, () => this.#soon(QUIET_MS));
     }
     addEventListener("pagehide", () => this.#source.close());
@@ -43,7 +42,8 @@ class LiveUpdates extends HTMLElement {
 
   #show(on) {
     this.#state.classList.toggle("on", on);
-    this.#state.textContent = on ? "Changes appear by themselves." : "No live changes: reload to see what is new.";
+    this.#state.textContent = on ? "live" : "not live";
+    this.#state.title = on ? "Changes appear by themselves." : "Reload the page to see what is new.";
   }
 
   #soon(wait) {
@@ -94,8 +94,9 @@ class LiveUpdates extends HTMLElement {
 function keep(region) {
   const folds = new Map([...region.querySelectorAll("details")].map((it) => [nameOf(it), it.open]));
   const boxes = [...region.querySelectorAll("pre, .scroll")].map((it) => [it.scrollLeft, it.scrollTop]);
+  const fields = [...region.querySelectorAll("input")].map((it) => it.value);
   const focused = region.contains(document.activeElement) ? nameOf(document.activeElement) : null;
-  return { folds, boxes, focused };
+  return { folds, boxes, fields, focused };
 }
 
 function restore(region, kept) {
@@ -105,6 +106,11 @@ function restore(region, kept) {
   }
   region.querySelectorAll("pre, .scroll").forEach((it, n) => {
     if (kept.boxes[n]) [it.scrollLeft, it.scrollTop] = kept.boxes[n];
+  });
+  region.querySelectorAll("input").forEach((it, n) => {
+    if (!kept.fields[n]) return;
+    it.value = kept.fields[n];
+    it.dispatchEvent(new Event("input"));
   });
   if (kept.focused === null) return;
   for (const it of region.querySelectorAll("a, summary, pre, .scroll, button, input")) {

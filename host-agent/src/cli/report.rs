@@ -1,4 +1,4 @@
-//! `vmward report show|html|verify FILE`: a bundle, as a folder or as `.tar.zst`, on any machine.
+//! `vmward report show|html|verify|pack FILE`: a bundle, as a folder or as `.tar.zst`, on any machine.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use vmward_report_view::{html, terminal};
 
 use super::output::json;
 use super::{Context, Exit, Form, Output};
-use crate::report::{Bundle, chart, open};
+use crate::report::{Bundle, chart, open, pack};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -39,11 +39,21 @@ enum What {
         /// The bundle: a folder or a .tar.zst
         bundle: PathBuf,
     },
+    /// Make one file of it, to be carried to a controller
+    Pack {
+        /// The bundle: a folder or a .tar.zst
+        bundle: PathBuf,
+        /// Where to write it; the name ends in .tar.zst
+        #[arg(long = "output", value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
-    let (What::Show { bundle: path } | What::Html { bundle: path, .. } | What::Verify { bundle: path }) =
-        &args.what;
+    let (What::Show { bundle: path }
+    | What::Html { bundle: path, .. }
+    | What::Verify { bundle: path }
+    | What::Pack { bundle: path, .. }) = &args.what;
     let bundle = open(path).with_context(|| format!("while opening {}", path.display()))?;
     match &args.what {
         What::Show { .. } if cx.form() == Form::Json => json(bundle.manifest())?,
@@ -63,6 +73,10 @@ pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
             }
         }
         What::Verify { .. } => return verify(&bundle, cx),
+        What::Pack { file, .. } => {
+            pack(&bundle, file).with_context(|| format!("while packing {}", path.display()))?;
+            return Ok(Exit::Well);
+        }
     }
     Ok(super::ask::exit_of(bundle.manifest().incident.class))
 }

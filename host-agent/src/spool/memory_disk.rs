@@ -30,6 +30,7 @@ struct Inner {
     left: Option<(u64, Mishap)>,
     dead: bool,
     room: Option<usize>,
+    operations: u64,
 }
 
 /// One folder's worth of files.
@@ -45,6 +46,11 @@ impl MemoryDisk {
     /// At most so many bytes fit; `None` for as many as one likes.
     pub(super) fn room(&self, bytes: Option<usize>) {
         self.0.lock().unwrap().room = bytes;
+    }
+
+    /// How many operations were asked for.
+    pub(super) fn operations(&self) -> u64 {
+        self.0.lock().unwrap().operations
     }
 
     /// Whether the mishap has not come yet.
@@ -101,6 +107,7 @@ impl MemoryDisk {
     /// Runs an operation; gives the inner state, and whether it is only half done.
     fn op<T>(&self, run: impl FnOnce(&mut Inner, bool) -> io::Result<T>) -> io::Result<T> {
         let mut inner = self.0.lock().unwrap();
+        inner.operations += 1;
         if inner.dead {
             return Err(io::Error::other("killed"));
         }

@@ -24,9 +24,13 @@ mod store;
 pub mod view;
 
 #[cfg(test)]
+mod keeper_tests;
+#[cfg(test)]
 mod memory_disk;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+pub(crate) mod test_report;
 
 pub use bound::Bound;
 pub use keeper::{Handle, Next, NextReport, Place, Standing, start};

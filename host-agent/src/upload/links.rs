@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
@@ -14,6 +15,9 @@ use crate::config::ControllerEntry;
 /// A peer is asked anew what it can do so often: it may have been replaced.
 const ANEW: Duration = Duration::from_secs(600);
 
+/// While an endpoint is tried beside the work, what came of it is looked for so often.
+const PROBED: Duration = Duration::from_millis(200);
+
 /// One endpoint.
 #[derive(Debug)]
 struct Link {
@@ -23,12 +27,29 @@ struct Link {
     why: Option<String>,
 }
 
+impl Link {
+    /// The peer, where it was met not long ago.
+    fn good(&self) -> Option<&Peer> {
+        self.peer.as_ref().filter(|it| it.met.elapsed() < ANEW)
+    }
+}
+
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Links {
     all: Vec<Link>,
     speaker: Speaker,
     bucket: Bucket,
+    /// One that is tried while a later one is used: nobody waits for it.
+    probe: Option<(usize, JoinHandle<Result<Peer, Trouble>>)>,
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        if let Some((_, task)) = &self.probe {
+            task.abort();
+        }
+    }
 }
 
 impl Links {
@@ -44,30 +65,59 @@ impl Links {
             peer: None,
             why: None,
         };
-        Links { all: entries.iter().map(link).collect(), speaker, bucket }
+        Links { all: entries.iter().map(link).collect(), speaker, bucket, probe: None }
     }
 
-    /// The first that answers, with its place; the endpoints before it that are due are tried first.
-    /// None when all have to be left alone for now.
+    /// The first that answers, with its place. Those before one that works are tried beside it, when they
+    /// are due. None when all have to be left alone for now.
     pub(super) async fn first(&mut self) -> Option<(usize, Peer)> {
+        self.probed().await;
         for at in 0..self.all.len() {
-            let Some(link) = self.all.get_mut(at) else { break };
-            if let Some(peer) = link.peer.as_ref().filter(|it| it.met.elapsed() < ANEW) {
+            let later = self.all.iter().skip(at.saturating_add(1)).any(|it| it.good().is_some());
+            let Some(link) = self.all.get(at) else { break };
+            if let Some(peer) = link.good() {
                 return Some((at, peer.clone()));
             }
             if !link.pace.is_due() {
                 continue;
             }
-            match Peer::meet(&link.entry, &self.speaker, &self.bucket).await {
-                Ok(peer) => {
-                    tracing::debug!(url = link.entry.url, peer = peer.software, "a controller answers");
-                    link.peer = Some(peer.clone());
-                    return Some((at, peer));
+            let (entry, speaker, bucket) = (link.entry.clone(), self.speaker.clone(), self.bucket.clone());
+            if later {
+                if self.probe.is_none() {
+                    let meet = async move { Peer::meet(&entry, &speaker, &bucket).await };
+                    self.probe = Some((at, tokio::spawn(meet)));
                 }
-                Err(trouble) => self.failed(at, &trouble),
+                continue;
+            }
+            let met = Peer::meet(&entry, &speaker, &bucket).await;
+            if let Some(peer) = self.met(at, met) {
+                return Some((at, peer));
             }
         }
         None
+    }
+
+    /// Takes what a try beside the work came to.
+    async fn probed(&mut self) {
+        let Some((at, task)) = self.probe.take_if(|(_, task)| task.is_finished()) else { return };
+        if let Ok(met) = task.await {
+            self.met(at, met);
+        }
+    }
+
+    fn met(&mut self, at: usize, met: Result<Peer, Trouble>) -> Option<Peer> {
+        match met {
+            Ok(peer) => {
+                let link = self.all.get_mut(at)?;
+                tracing::debug!(url = link.entry.url, peer = peer.software, "a controller answers");
+                link.peer = Some(peer.clone());
+                Some(peer)
+            }
+            Err(trouble) => {
+                self.failed(at, &trouble);
+                None
+            }
+        }
     }
 
     /// This one does not work just now.
@@ -90,8 +140,11 @@ impl Links {
         }
     }
 
-    /// When the next of those before `upto` is due; of all when absent.
+    /// When to look again at those before `upto`; at all when absent.
     pub(super) fn next_try(&self, upto: Option<usize>) -> Option<Instant> {
+        if self.probe.is_some() {
+            return Some(Instant::now() + PROBED);
+        }
         self.all.iter().take(upto.unwrap_or(usize::MAX)).map(|it| it.pace.again()).min()
     }
 

@@ -17,6 +17,8 @@ use crate::spool::NextReport;
 
 /// So often may a controller say that artifacts are missing, or not move on within one.
 const PATIENCE: u32 = 3;
+/// A manifest is read in this time, or the disk hangs.
+const READING: Duration = Duration::from_secs(30);
 /// A piece begins so small and grows while the link carries it well.
 const PIECE: (u64, u64) = (64 << 10, 1 << 20);
 /// The link carries a piece well in this time, and badly in the longer one.
@@ -71,16 +73,23 @@ pub(super) enum Stepped {
 }
 
 impl Work {
-    /// Reads what is to be sent.
-    pub(super) fn begin(
+    /// Reads what is to be sent, in a thread that may be lost to a disk that hangs.
+    pub(super) async fn begin(
         reports: &Path,
         it: &NextReport,
         allowed: &Allowed,
         peer: &Peer,
     ) -> Result<Work, Trouble> {
         let folder = reports.join(&it.bundle);
-        let bundle = report::open(&folder).map_err(|error| Trouble::Disk(error.to_string()))?;
-        let manifest = bundle.manifest().clone();
+        let path = folder.clone();
+        let reading =
+            tokio::task::spawn_blocking(move || report::open(&path).map(|it| it.manifest().clone()));
+        let manifest = match tokio::time::timeout(READING, reading).await {
+            Ok(Ok(Ok(manifest))) => manifest,
+            Ok(Ok(Err(error))) => return Err(Trouble::Disk(error.to_string())),
+            Ok(Err(error)) => return Err(Trouble::Disk(format!("reading {} broke: {error}", it.bundle))),
+            Err(_) => return Err(Trouble::Disk(format!("the disk does not give {}", it.bundle))),
+        };
         let mut withheld = allowed.withheld(&manifest);
         let mut sizes = BTreeMap::new();
         for artifact in &manifest.artifacts {

@@ -124,3 +124,42 @@ fn differs(before: &StatusPush, now: &StatusPush) -> bool {
     };
     before.guests.len() != now.guests.len() || !before.guests.iter().zip(&now.guests).all(|(a, b)| same(a, b))
 }
+
+#[cfg(test)]
+mod tests {
+    use vmward_model::GuestState;
+
+    use super::*;
+
+    fn push(well: Option<bool>, last: &str) -> StatusPush {
+        let scenario =
+            ScenarioStatus { name: "s".into(), well, last: Some(last.into()), at: Some(clock::now()) };
+        let guest = GuestStatus {
+            guest: GuestId::from_name_and_disks("g", &[]),
+            name: "g".into(),
+            incarnation: None,
+            state: GuestState::Running,
+            scenarios: vec![scenario],
+            incident: None,
+        };
+        StatusPush { host_name: "h".into(), at: clock::now(), guests: vec![guest] }
+    }
+
+    #[test]
+    fn time_and_numbers_are_no_news_and_a_failure_is() {
+        let well = push(Some(true), "pass");
+        assert!(!differs(&well, &push(Some(true), "pass")));
+        let late = push(Some(true), "fail: no label for 12 s");
+        assert!(differs(&well, &late));
+        assert!(!differs(&late, &push(Some(true), "fail: no label for 13 s")));
+        assert!(differs(&late, &push(Some(false), "fail: no label for 13 s")));
+        assert!(differs(&well, &StatusPush { guests: Vec::new(), ..well.clone() }));
+    }
+
+    #[test]
+    fn the_words_of_a_guest_stay_where_text_does_not_leave() {
+        let fail = Answer::Fail(format!("it said {}", "x".repeat(500)));
+        assert_eq!(words(&fail, false), "fail");
+        assert_eq!(words(&fail, true).chars().count(), WORDS);
+    }
+}

@@ -1,6 +1,5 @@
 //! The upload against a controller that misbehaves: whatever it does, everything ends up stored once.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +8,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 use vmward_model::exchange::{GUEST_STATUS, HostId, SpoolCounters, StatusPush};
-use vmward_model::{
-    Event, EventKind, FORMAT, Incident, IncidentId, Provenance, Rung, Sensitivity, Severity, TransportKind,
-};
+use vmward_model::{Class, Event, EventKind, IncidentId, Sensitivity, Severity};
 
 use super::allowed::Allowed;
 use super::fake::{Fake, Mishap};
@@ -20,8 +17,7 @@ use super::worker::{Tools, Worker};
 use crate::agent::clock;
 use crate::agent::events::{Events, read};
 use crate::config::Config;
-use crate::report::{self, Content, Origin};
-use crate::spool::{self, Bound, Handle};
+use crate::spool::{self, Bound, Handle, test_report};
 
 /// Long enough for a busy machine; nothing waits for it that works.
 const LONG: Duration = Duration::from_secs(60);
@@ -103,7 +99,7 @@ impl Host {
 
     /// Writes a report, the artifacts of which are so long, all of them of sensitivity `of`.
     fn report(&self, lengths: &[usize], of: Sensitivity) -> IncidentId {
-        write_report(&self.dir.path().join("reports"), lengths, of)
+        test_report::write(&self.dir.path().join("reports"), Class::Suspect, of, lengths).0
     }
 
     async fn until(&self, what: &str, wanted: impl Fn(&SpoolCounters) -> bool) -> SpoolCounters {
@@ -121,43 +117,6 @@ impl Host {
         self.spool.wake();
         self.until("end of the sending", |it| it.made >= made && it.waiting == 0).await
     }
-}
-
-fn write_report(folder: &Path, lengths: &[usize], of: Sensitivity) -> IncidentId {
-    let id = IncidentId(Uuid::now_v7());
-    let at = clock::now();
-    let incident: Incident = serde_json::from_value(serde_json::json!({
-        "format": FORMAT, "id": id, "guest": Uuid::from_u128(1), "guest_name": "g",
-        "incarnation": { "pid": 1, "start_ticks": 1, "boot": 0 },
-        "state": "reported", "guest_state": "running",
-        "notice": { "scenario": "s", "at": at, "first_failure": at },
-        "opening": { "class": "suspect", "confidence": "possible", "scenario": "s", "at": at, "evidence":
-            [{ "source": "probe:s", "text": "the guest's own words", "supports": true }] },
-        "class": "suspect", "findings": [], "captures": [],
-    }))
-    .unwrap();
-    let contents: Vec<Content> = lengths
-        .iter()
-        .enumerate()
-        .map(|(n, length)| Content {
-            kind: "raw".into(),
-            media_type: "text/plain".into(),
-            sensitivity: of,
-            provenance: Provenance {
-                capture: "c".into(),
-                transport: TransportKind::Host,
-                rung: Rung::L0,
-                at,
-                took_ms: 1,
-                paused_us: 0,
-            },
-            truncated: false,
-            bytes: format!("{id} {n} ").into_bytes().into_iter().cycle().take(*length).collect(),
-        })
-        .collect();
-    let origin = Origin { writer: "test".into(), host: "h".into(), written: at };
-    report::write(folder, &incident, &contents, &origin).unwrap();
-    id
 }
 
 /// The agent's own events are sent too, so numbers are compared with what the store holds.

@@ -204,7 +204,7 @@ impl Worker {
         let Some(it) = &next.report else { return Ok(Did::Nothing) };
         let mut work = match self.work.take().filter(|work| work.seq == it.seq) {
             Some(work) => work,
-            None => match Work::begin(&self.tools.reports, it, &self.tools.allowed, peer) {
+            None => match Work::begin(&self.tools.reports, it, &self.tools.allowed, peer).await {
                 Ok(work) => work,
                 Err(trouble) => return self.not_taken(&[it.seq], trouble).await,
             },

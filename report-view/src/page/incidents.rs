@@ -51,17 +51,10 @@ impl IncidentLine {
         }
     }
 
-    pub(super) fn severity(&self) -> Value {
-        let tone = match self.severity {
-            Severity::Crit | Severity::Error => Tone::Alarm,
-            Severity::Warn => Tone::Warn,
-            Severity::Info | Severity::Debug => Tone::Quiet,
-        };
-        Value::badge(severity(self.severity), tone)
-    }
-
     pub(super) fn classes(&self) -> Vec<Value> {
         let mut classes = Vec::new();
+        // What is over does not call for anybody.
+        let tone = |class| if self.state == IncidentState::Closed { Tone::Quiet } else { tone(class) };
         match self.class {
             Some(class) => classes.push(Value::badge(class.name(), tone(class))),
             None => classes.push(Value::badge("no report yet", Tone::Quiet)),
@@ -83,7 +76,7 @@ impl IncidentLine {
             self.classes(),
             vec![Value::link(summary, self.link())],
             vec![self.state()],
-            vec![self.severity()],
+            vec![severity(self.severity).into()],
             vec![self.host_name.clone().into()],
         ];
         Row { tone, cells }

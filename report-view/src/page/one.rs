@@ -14,7 +14,9 @@ use crate::value::{Href, Value};
 /// Everything of one guest's page.
 #[derive(Clone, Debug)]
 pub struct GuestView {
-    /// It, once for each host that told of it, the latest first; at least one.
+    /// Its name.
+    pub name: Text,
+    /// It, once for each host that told of it, the latest first.
     pub lines: Vec<GuestLine>,
     /// Its incidents, newest first.
     pub incidents: Vec<IncidentLine>,
@@ -48,8 +50,8 @@ struct GuestPage<'a> {
 /// # Errors
 /// When the formatter fails, which it does not into a string.
 pub fn guest(software: &Software, view: &GuestView) -> Result<String, RenderError> {
-    let name = view.lines.first().map_or_else(|| "a guest".into(), |it| it.name.clone());
-    let state = view.lines.first().map(|it| it.state().text).unwrap_or_default();
+    let name = view.name.clone();
+    let state = view.lines.first().map_or_else(|| "not watched".into(), |it| it.state().text);
     let open = view.incidents.iter().filter(|it| it.state != IncidentState::Closed).count();
     let page = GuestPage {
         lines: &view.lines,
@@ -86,14 +88,17 @@ struct Waiting<'a> {
 /// When the formatter fails, which it does not into a string.
 pub fn incident(software: &Software, view: &IncidentView) -> Result<String, RenderError> {
     let line = &view.line;
-    let mut facts = vec![("state".into(), line.state()), ("severity".into(), line.severity())];
+    let mut facts =
+        vec![("state".into(), line.state()), ("severity".into(), incidents::severity(line.severity).into())];
     if let Some(at) = line.closed {
         facts.push(("closed".into(), Value::time(at)));
     }
     let live = match &view.chart {
         Some(chart) => {
             let mut chart = chart.clone();
-            chart.facts.extend(facts);
+            // Before the two ids, which few look for.
+            let at = chart.facts.len().saturating_sub(2);
+            chart.facts.splice(at..at, facts);
             let note = match view.note.as_str() {
                 "" => String::new(),
                 note => format!("<p class=\"note\">{}</p>\n", html::escaped(note)),

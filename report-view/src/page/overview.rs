@@ -36,7 +36,7 @@ struct Bed<'a> {
 struct Page<'a> {
     lead: String,
     tone: Tone,
-    counts: [(usize, &'static str, &'static str, Tone); 4],
+    counts: Vec<(usize, &'static str, &'static str, Tone)>,
     beds: Vec<Bed<'a>>,
     left_out: usize,
     open: String,
@@ -62,25 +62,24 @@ pub fn overview(software: &Software, view: &Overview) -> Result<String, RenderEr
     let all = beds.len();
     let trouble = beds.iter().filter(|it| it.guest.incident.is_some()).count();
     let dropped = view.hosts.iter().filter(|it| it.tone() == Tone::Warn).count();
+    let mut counts = vec![
+        (all, if all == 1 { "guest" } else { "guests" }, "/guests", Tone::Quiet),
+        (
+            view.open.len(),
+            if view.open.len() == 1 { "open incident" } else { "open incidents" },
+            "#open",
+            if view.open.is_empty() { Tone::Good } else { Tone::Alarm },
+        ),
+        (view.hosts.len(), if view.hosts.len() == 1 { "host" } else { "hosts" }, "/hosts", Tone::Quiet),
+    ];
+    if dropped > 0 {
+        let words = if dropped == 1 { "host lost entries" } else { "hosts lost entries" };
+        counts.push((dropped, words, "/hosts", Tone::Warn));
+    }
     let page = Page {
         lead: lead(all, trouble),
         tone: if trouble > 0 { Tone::Alarm } else { Tone::Good },
-        counts: [
-            (all, if all == 1 { "guest" } else { "guests" }, "/guests", Tone::Quiet),
-            (
-                view.open.len(),
-                if view.open.len() == 1 { "open incident" } else { "open incidents" },
-                "#open",
-                if view.open.is_empty() { Tone::Good } else { Tone::Alarm },
-            ),
-            (view.hosts.len(), if view.hosts.len() == 1 { "host" } else { "hosts" }, "/hosts", Tone::Quiet),
-            (
-                dropped,
-                if dropped == 1 { "host lost entries" } else { "hosts lost entries" },
-                "/hosts",
-                if dropped == 0 { Tone::Good } else { Tone::Warn },
-            ),
-        ],
+        counts,
         left_out: all.saturating_sub(MOST_BEDS),
         beds: beds.into_iter().take(MOST_BEDS).collect(),
         open: incidents::table("Open incidents", &view.open, "No incident is open.").html()?,

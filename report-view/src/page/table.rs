@@ -8,6 +8,9 @@ use crate::escape::Text;
 use crate::html::RenderError;
 use crate::value::{Tone, Value};
 
+/// Characters of a value that is kept on one line.
+const SHORT: usize = 26;
+
 /// Rows under headings.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
@@ -33,6 +36,16 @@ pub struct Row {
 #[derive(Template)]
 #[template(path = "page/table.html")]
 struct Page<'a>(&'a Table);
+
+impl Row {
+    /// Whether a cell can be kept on one line.
+    fn is_short(&self, column: impl Borrow<usize>) -> bool {
+        match self.cells.get(*column.borrow()).map(Vec::as_slice) {
+            Some([value]) => value.text.as_str().chars().count() <= SHORT,
+            _ => false,
+        }
+    }
+}
 
 impl Table {
     /// The heading of a column; a template passes a number or a reference to one.

@@ -34,7 +34,7 @@ pub(super) fn section(chart: &Chart<'_>) -> Section {
     let skipped = seen.tail.len().saturating_sub(MAX_LINES);
     let lines = seen.tail.iter().skip(skipped).map(|it| {
         let shown: String = it.chars().take(MAX_CHARS).collect();
-        Line { mark: told(trouble, &shown).map(|it| Text::new(&it.kind)), text: Text::new(shown) }
+        Line { text: Text::new(shown), mark: told(trouble, it).map(|it| Text::new(&it.kind)), faint: false }
     });
     blocks.push(Block::Lines(lines.collect()));
     if skipped > 0 {

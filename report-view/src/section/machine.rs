@@ -1,6 +1,6 @@
 //! QEMU's view: run state, vCPU registers, virtqueues, block counters.
 
-use vmward_model::observed::{MonitorHealth, Observed};
+use vmward_model::observed::{MonitorHealth, Observed, Virtqueue};
 
 use super::section as make;
 use crate::chart::Chart;
@@ -75,25 +75,39 @@ fn vcpus(seen: &Observed) -> Option<Block> {
 fn queues(seen: &Observed) -> Option<Block> {
     let samples = seen.queues.as_ref()?;
     let (first, last) = (samples.first()?, samples.last()?);
-    let rows = last.queues.iter().map(|it| {
-        let before = first.queues.iter().find(|old| old.path == it.path && old.queue == it.queue);
-        let moved = match (before.and_then(|old| old.used_idx), it.used_idx) {
-            (Some(old), Some(new)) => u64::from((new as u16).wrapping_sub(old as u16)).to_string(),
-            _ => "?".to_owned(),
-        };
-        row([
-            it.device.clone(),
-            it.path.clone(),
-            it.queue.to_string(),
-            it.inuse.to_string(),
-            moved,
-            known(it.last_avail_idx),
-        ])
-    });
-    let head = vec!["device", "path", "queue", "owed by the host", "completed meanwhile", "next available"];
-    let open = last.queues.iter().any(|it| it.inuse > 0);
+    let moved = |it: &Virtqueue| {
+        let before = first.queues.iter().find(|old| old.path == it.path && old.queue == it.queue)?;
+        Some((it.used_idx? as u16).wrapping_sub(before.used_idx? as u16))
+    };
+    let table = |of: Vec<&Virtqueue>| {
+        let rows = of.into_iter().take(400).map(|it| {
+            vec![
+                Value::from(&it.device),
+                Value::from(&it.path),
+                Value::number(it.queue.to_string()),
+                Value::number(it.inuse.to_string()),
+                Value::number(known(moved(it))),
+                Value::number(known(it.last_avail_idx)),
+            ]
+        });
+        let head =
+            vec!["device", "path", "queue", "owed by the host", "completed meanwhile", "next available"];
+        Block::Table { head, rows: rows.collect() }
+    };
+    // What neither owes nor moves says little, and there is much of it.
+    let (busy, idle): (Vec<_>, Vec<_>) =
+        last.queues.iter().partition(|it| it.inuse > 0 || moved(it).is_some_and(|it| it > 0));
+    let open = busy.iter().any(|it| it.inuse > 0);
+    let mut blocks = Vec::new();
+    if !busy.is_empty() {
+        blocks.push(table(busy));
+    }
+    if !idle.is_empty() {
+        let summary = Text::new(format!("{} that neither owe nor move", idle.len()));
+        blocks.push(Block::Fold { summary, open: false, blocks: vec![table(idle)] });
+    }
     let summary = Text::new(format!("virtqueues over {} ms", last.at_ms.saturating_sub(first.at_ms)));
-    Some(Block::Fold { summary, open, blocks: vec![Block::Table { head, rows: rows.take(400).collect() }] })
+    Some(Block::Fold { summary, open, blocks })
 }
 
 fn counters(seen: &Observed) -> Option<Block> {

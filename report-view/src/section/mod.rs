@@ -14,7 +14,7 @@ pub(crate) use artifacts::bytes;
 pub(crate) use timeline::event as event_text;
 use vmward_model::Class;
 
-use crate::chart::{Chart, Place};
+use crate::chart::{Chart, Place, Raw};
 use crate::document::{Block, Document, Section};
 use crate::escape::Text;
 use crate::value::{Href, Tone, Value};
@@ -31,11 +31,10 @@ pub fn document_at(chart: &Chart<'_>, place: &Place) -> Document {
         Some(words) => Text::new(&words.sentence),
         None => Text::new(format!("The guest is in trouble ({}); no rule says what it is.", incident.class)),
     };
-    let guest = Text::new(format!("{} ({})", incident.guest_name, incident.guest));
     let guest = match place.raw {
-        crate::chart::Raw::InBundle => guest.into(),
-        crate::chart::Raw::OnController { .. } => {
-            Value::link(guest, Href::to("/guests").join(incident.guest))
+        Raw::InBundle => Value::from(&incident.guest_name),
+        Raw::OnController { .. } => {
+            Value::link(&incident.guest_name, Href::to("/guests").join(incident.guest))
         }
     };
     let facts = vec![
@@ -43,6 +42,7 @@ pub fn document_at(chart: &Chart<'_>, place: &Place) -> Document {
         ("host".into(), Value::from(&chart.manifest.host)),
         ("noticed".into(), Value::time(incident.notice.at.utc)),
         ("by scenario".into(), Value::from(&incident.notice.scenario)),
+        ("guest id".into(), Value::code(incident.guest.to_string())),
         ("incident".into(), Value::code(incident.id.to_string())),
     ];
     let mut sections = vec![

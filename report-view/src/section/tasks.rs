@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use vmward_kernel_facts::{MemSummary, StackGroup, Task, TaskState, WaitKind, fold_stacks, wait_of_stack};
+use vmward_kernel_facts::{
+    Frame, MemSummary, StackGroup, Task, TaskState, WaitKind, fold_stacks, wait_of_stack,
+};
 
 use super::section as make;
 use crate::chart::{Chart, Sysrq};
@@ -109,7 +111,7 @@ fn group(tasks: &[Task], group: &StackGroup, open: bool) -> TaskGroup {
     let stack = group.stack.iter().take(MAX_FRAMES).map(|it| {
         let here = !marked && channel == Some(it);
         marked |= here;
-        Line { text: it.to_string().into(), mark: here.then(|| "waits here".into()) }
+        Line { mark: here.then(|| "waits here".into()), ..frame(it) }
     });
     TaskGroup {
         count: group.members.len(),
@@ -126,6 +128,10 @@ fn group(tasks: &[Task], group: &StackGroup, open: bool) -> TaskGroup {
         stack: stack.collect(),
         open,
     }
+}
+
+fn frame(frame: &Frame) -> Line {
+    Line { text: frame.to_string().into(), mark: None, faint: !frame.sure }
 }
 
 fn waits_for(kind: WaitKind) -> &'static str {
@@ -166,8 +172,7 @@ fn cpus(chart: &Chart<'_>) -> Option<Block> {
         let place = if it.user_mode { " in user mode" } else { "" };
         let at = it.pc.as_ref().map_or(String::new(), |it| format!(" at {it}"));
         let summary = Text::new(format!("CPU {}: {what}{place}{at}", it.cpu));
-        let lines: Vec<Line> =
-            it.stack.iter().take(MAX_FRAMES).map(|it| Line::plain(it.to_string())).collect();
+        let lines: Vec<Line> = it.stack.iter().take(MAX_FRAMES).map(frame).collect();
         if lines.is_empty() {
             Block::Items(vec![summary])
         } else {
@@ -215,7 +220,6 @@ fn memory(seen: &MemSummary) -> Block {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vmward_kernel_facts::Frame;
 
     fn task(pid: u32, name: &str, state: TaskState, stack: &[&str]) -> Task {
         Task { stack: stack.iter().map(|it| Frame::named(*it)).collect(), ..Task::new(pid, name, state) }

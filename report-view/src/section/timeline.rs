@@ -39,8 +39,13 @@ pub(super) fn section(chart: &Chart<'_>) -> Section {
         };
         moments.push((it.at, false, Text::new(format!("{} {said}", it.scenario))));
     }
-    for it in &incident.captures {
-        moments.push((it.at, false, Text::new(format!("capture {} began", it.capture))));
+    // Each step is in the drawing of the steps.
+    let begun = incident.captures.iter().min_by_key(|it| it.at.mono_ms);
+    if let Some(it) = begun {
+        let count = incident.captures.len();
+        let steps = if count == 1 { "1 step".to_owned() } else { format!("{count} steps") };
+        moments.push((it.at, false, Text::new(format!("the diagnosis began: {steps}"))));
+        moments.push((chart.manifest.written, false, "the report was written".into()));
     }
     moments.sort_by_key(|it| it.0.mono_ms);
     let left_out = moments.len().saturating_sub(MAX_MOMENTS);

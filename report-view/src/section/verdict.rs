@@ -73,9 +73,9 @@ fn one(finding: &Finding, words: &Words) -> Vec<Block> {
     }
     blocks.push(Block::Evidence(signs(&finding.evidence)));
     for (title, important, texts) in [
-        ("next steps", true, &words.next_steps),
-        ("usual causes", false, &words.causes),
-        ("read on", false, &words.links),
+        ("Next steps", true, &words.next_steps),
+        ("Usual causes", false, &words.causes),
+        ("Read on", false, &words.links),
     ] {
         if !texts.is_empty() {
             let items = Block::Items(texts.iter().map(Text::new).collect());

@@ -95,7 +95,12 @@ pub fn pages(text: &str) -> Vec<(&'static str, String)> {
         open: vec![open.clone()],
         closed: vec![closed],
     };
-    let guest = GuestView { lines: guests.clone(), incidents: lines.to_vec(), events: vec![event.clone()] };
+    let guest = GuestView {
+        name: text.into(),
+        lines: guests.clone(),
+        incidents: lines.to_vec(),
+        events: vec![event.clone()],
+    };
     let word: Text = text.into();
     vec![
         ("overview", page::overview(&software, &overview).unwrap()),
