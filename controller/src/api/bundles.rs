@@ -53,33 +53,36 @@ pub async fn import(State(state): State<AppState>, body: Body) -> Answer<(Status
     };
     let (pieces, source) = mpsc::channel(2);
     let mut body = body.into_data_stream();
-    let imported = tokio::join!(import::bundle(&state, Source::new(source)), pump(&mut body, pieces)).0;
+    let (imported, ended) =
+        tokio::join!(import::bundle(&state, Source::new(source)), pump(&mut body, pieces));
     match imported {
         Ok(it) if it.duplicate => Ok((StatusCode::OK, Json(it))),
         Ok(it) => Ok((StatusCode::CREATED, Json(it))),
         Err(problem) => {
-            drain(&mut body).await;
+            if !ended {
+                drain(&mut body).await;
+            }
             Err(problem)
         }
     }
 }
 
-/// Hands the body on piece by piece, until it ends or nobody takes more.
-async fn pump(body: &mut BodyDataStream, pieces: mpsc::Sender<io::Result<Bytes>>) {
+/// Hands the body on piece by piece, until it ends or nobody takes more. Gives whether it has ended.
+async fn pump(body: &mut BodyDataStream, pieces: mpsc::Sender<io::Result<Bytes>>) -> bool {
     loop {
         // The router's layers bound how long a body may pause and how long all of it may take.
         let piece = tokio::select! {
             it = body.next() => it,
-            () = pieces.closed() => return,
+            () = pieces.closed() => return false,
         };
-        let Some(piece) = piece else { return };
+        let Some(piece) = piece else { return true };
         let piece = piece.map_err(|err| {
             let kind = if is_slow(&err) { io::ErrorKind::TimedOut } else { io::ErrorKind::Other };
             io::Error::new(kind, format!("the body broke off: {err}"))
         });
         let broken = piece.is_err();
         if pieces.send(piece).await.is_err() || broken {
-            return;
+            return broken;
         }
     }
 }
