@@ -41,6 +41,8 @@ pub const FLOOD: u64 = 100 << 20;
 struct Shared {
     monitor: Mutex<Monitor>,
     console: Mutex<Console>,
+    /// Connections to the monitor, which may have ended.
+    talking: Mutex<Vec<UnixStream>>,
     flooded: AtomicU64,
     ended: AtomicBool,
 }
@@ -62,6 +64,7 @@ impl FakeQemu {
         let shared = Arc::new(Shared {
             monitor: Mutex::new(Monitor::Healthy),
             console: Mutex::new(Console::Labels),
+            talking: Mutex::new(Vec::new()),
             flooded: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         });
@@ -74,6 +77,14 @@ impl FakeQemu {
     /// Changes how the monitor behaves, from the next connection or command on.
     pub fn monitor(&self, behaves: Monitor) {
         *self.shared.monitor.lock().unwrap_or_else(PoisonError::into_inner) = behaves;
+    }
+
+    /// Tells of an event on every monitor connection that is open.
+    pub fn tell(&self, event: &str) {
+        let at = json!({ "seconds": 1, "microseconds": 0 });
+        let line = format!("{}\r\n", json!({ "event": event, "timestamp": at, "data": {} }));
+        let mut talking = self.shared.talking.lock().unwrap_or_else(PoisonError::into_inner);
+        talking.retain_mut(|it| it.write_all(line.as_bytes()).is_ok());
     }
 
     /// Changes what the console says.
@@ -149,6 +160,7 @@ fn serve_monitor(stream: &UnixStream, shared: &Shared) -> std::io::Result<()> {
             out.write_all(format!("{greeting}\r\n").as_bytes())?;
         }
     }
+    shared.talking.lock().unwrap_or_else(PoisonError::into_inner).push(stream.try_clone()?);
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     while !shared.ended.load(Ordering::Relaxed) {

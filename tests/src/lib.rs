@@ -5,6 +5,7 @@
 
 pub mod ask;
 pub mod binary;
+pub mod controller;
 pub mod fake;
 pub mod still;
 pub mod sweep;

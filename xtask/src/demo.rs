@@ -12,7 +12,8 @@ use vmward_qemu_fixtures::fault::{self, Fault};
 use vmward_qemu_fixtures::qemu::{Guest, clean_up_all};
 use vmward_qemu_fixtures::standard::standard_patient;
 use vmward_tests::binary;
-use vmward_tests::ward::{Plan, Ward};
+use vmward_tests::controller::Controller;
+use vmward_tests::ward::{Plan, Ward, tail};
 
 use crate::{run, setup};
 
@@ -30,7 +31,7 @@ pub struct Args {
     /// Guest kernel.
     #[arg(long, default_value = "amd64-6.1")]
     kernel: String,
-    /// Leave guest and agent running until Ctrl-C.
+    /// Leave guest, agent and controller running until Ctrl-C.
     #[arg(long)]
     keep: bool,
 }
@@ -41,6 +42,8 @@ const QUIET: Duration = Duration::from_secs(8);
 const NOTICE: Duration = Duration::from_secs(60);
 /// How long the examination may take after that.
 const EXAMINE: Duration = Duration::from_secs(90);
+/// How long the report may take from there to the controller.
+const UPLOAD: Duration = Duration::from_secs(30);
 
 /// Runs it. The work is done on a thread of its own, so that this one can wait for Ctrl-C.
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -77,7 +80,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         if !stopped {
             return work.join().unwrap_or_else(|_| bail!("the demo failed in a way that it did not foresee"));
         }
-        eprintln!("\nstopping: guest, agent and their sockets are removed");
+        eprintln!("\nstopping: guest, agent, controller and their sockets are removed");
         clean_up_all();
         std::process::exit(130);
     })
@@ -100,8 +103,9 @@ fn ask(yes: bool) -> Result<bool> {
 
 /// The demo itself.
 fn show(args: &Args, fault: &'static dyn Fault) -> Result<ExitCode> {
-    say("building vmward");
+    say("building vmward and its controller");
     binary::vmward()?;
+    binary::controller()?;
     let state = output_folder()?;
     let name = format!("demo-{}", std::process::id());
 
@@ -115,8 +119,11 @@ fn show(args: &Args, fault: &'static dyn Fault) -> Result<ExitCode> {
         guest.pid()
     ));
 
+    let controller = Controller::start()?;
+    say(&format!("the controller shows what comes in at {}", controller.url()));
     let mut plan = Plan::for_guest(&name);
     plan.state = Some(state.clone());
+    plan.more = controller.entry();
     let mut ward = Ward::start(&plan)?;
     ward.wait_event("discovery of the guest", Duration::from_secs(30), |event| {
         matches!(event.kind, EventKind::GuestFound { .. }) && event.name.as_deref() == Some(&name)
@@ -127,9 +134,9 @@ fn show(args: &Args, fault: &'static dyn Fault) -> Result<ExitCode> {
         ward.wait_well(&["shell-answers", "app-label"], Duration::from_secs(60))?;
         live.watch_for(QUIET)?;
     }
-    let code = break_it(args, fault, &mut guest, &mut ward, &mut live, &state)?;
+    let code = break_it(args, fault, &mut guest, &mut ward, &controller, &mut live, &state)?;
     if args.keep {
-        say("guest and agent are left running; Ctrl-C ends both");
+        say("guest, agent and controller are left running; Ctrl-C ends them");
         say(&format!("look around with: vmward --config {} events -f", ward.config().display()));
         loop {
             live.watch_for(Duration::from_secs(1))?;
@@ -143,6 +150,7 @@ fn break_it(
     fault: &'static dyn Fault,
     guest: &mut Guest,
     ward: &mut Ward,
+    controller: &Controller,
     live: &mut live::Live,
     state: &Path,
 ) -> Result<ExitCode> {
@@ -192,6 +200,17 @@ fn break_it(
     println!();
     say(&format!("bundle: {}", bundle.path().display()));
     say(&format!("chart:  {}", chart.display()));
+    let id = opened.0.to_string();
+    while !controller.has_report(&id)? {
+        if broken.elapsed() > NOTICE + EXAMINE + UPLOAD {
+            bail!("the report is not at the controller; its last lines:\n{}", tail(&controller.log(), 30));
+        }
+        live.watch_for(Duration::from_millis(100))?;
+    }
+    say(&format!("page:   {}/incidents/{id}", controller.url()));
+    if !args.keep {
+        say("        (with --keep the controller stays up)");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,6 +12,7 @@ use vmward_qemu_fixtures::fault::catalogue::Catalogue;
 use crate::run::root;
 
 mod cli;
+mod controller;
 mod findings;
 
 /// Arguments of `cargo xtask gen`.
@@ -35,6 +36,7 @@ fn files() -> Result<Vec<(PathBuf, String)>> {
     files.push((PathBuf::from("docs/src/reference/faults.md"), faults()?));
     files.push((PathBuf::from("docs/src/reference/findings.md"), findings::page()?));
     files.push((PathBuf::from("docs/src/reference/cli.md"), cli::page()));
+    files.extend(controller::files()?);
     Ok(files)
 }
 

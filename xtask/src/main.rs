@@ -12,6 +12,7 @@ mod bench;
 mod demo;
 mod fixtures;
 mod generate;
+mod openapi_check;
 mod run;
 mod setup;
 mod sweep;
@@ -22,7 +23,7 @@ mod tidy;
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
-    about = "vmward's own chores: demo, test, bench, accuracy, fixtures, gen, tidy"
+    about = "vmward's own chores: demo, test, bench, accuracy, fixtures, gen, openapi-check, tidy"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -43,6 +44,8 @@ enum Chore {
     Accuracy(accuracy::Args),
     /// Write the generated references; with --check only say which are stale.
     Gen(generate::Args),
+    /// Call everything that the controller's OpenAPI document names; no answer may be 500 or above.
+    OpenapiCheck(openapi_check::Args),
     /// Every fault on every kernel, several times, held against what is promised of it.
     Sweep(sweep::Args),
     /// Check house rules that no other tool checks.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Chore::Fixtures(args) => fixtures::run(&args),
         Chore::Accuracy(args) => accuracy::run(&args),
         Chore::Gen(args) => generate::run(&args),
+        Chore::OpenapiCheck(args) => openapi_check::run(&args),
         Chore::Sweep(args) => sweep::run(&args),
         Chore::Tidy => tidy::run(),
     };

@@ -15,8 +15,10 @@ use serde_json::Value;
 use crate::run::root;
 
 mod demo;
+mod hostile;
 mod isolation;
 mod peer;
+mod upload;
 
 /// Arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -137,7 +139,9 @@ type Bench = fn(&Args, &mut Samples) -> Result<Vec<Figure>>;
 fn registry() -> Vec<(&'static str, &'static str, Bench)> {
     vec![
         ("demo", "fault to notice to bundle, pause, and the agent's cost at rest", demo::run),
+        ("hostile", "time and memory until the controller refuses a bundle that was made to harm", hostile::run),
         ("isolation", "the rounds of nine guests while the tenth misbehaves", isolation::run),
+        ("upload", "a report written on the host to seen at the controller, and what both take", upload::run),
     ]
 }
 
