@@ -13,9 +13,9 @@ use vmward_kernel_facts::WaitKind;
 use vmward_model::{Class, Confidence};
 
 use super::disk_stall::{owed, waits};
-use super::{Checked, Draft, Rule};
+use super::{Checked, Draft, Rule, memory_thrash};
 use crate::Case;
-use crate::sign::{disk, task};
+use crate::sign::{disk, memory, task};
 
 pub(super) struct LockWait;
 
@@ -82,6 +82,13 @@ impl Rule for LockWait {
         // Other disks may well go on while one owes answers: that says nothing about the waiters here.
         if owing.is_empty() && disk::ops_per_second(case).is_some_and(|it| it >= 20.0) {
             draft = draft.although("capture:blocks", "the disks are busy: locks may be held long and move");
+            draft.confidence = Confidence::Possible;
+        }
+        // Whoever brings pages in holds the lock of its address space: those that wait for that one wait
+        // for memory.
+        let short = case.kernel.memory.as_ref().is_some_and(memory::is_short);
+        if owing.is_empty() && short && !memory_thrash::reclaiming(case).is_empty() {
+            draft = draft.although("capture:sysrq", "memory is short: locks are held while pages come in");
             draft.confidence = Confidence::Possible;
         }
         Checked::Yes(draft)

@@ -47,9 +47,10 @@ impl Rule for MemoryThrash {
 
     fn check(&self, case: &Case) -> Checked {
         let ops = disk::ops_per_second(case);
-        let moves = ops.is_some_and(|it| it >= BUSY_OPS);
-        let mut reclaiming = task::passing_through(case, RECLAIM);
-        reclaiming.retain(|it| !it.comm.starts_with("kswapd"));
+        // Swap on a slow disk: few operations, each of them large, and never an idle moment.
+        let slow = disk::works_all_along(case) == Some(true);
+        let moves = slow || ops.is_some_and(|it| it >= BUSY_OPS);
+        let reclaiming = reclaiming(case);
         let killed = console::trouble(case, &["oom-kill"]).filter(|it| it.ago_ms <= 300_000).count();
         let Some(seen) = &case.kernel.memory else {
             if moves && reclaiming.len() >= 2 {
@@ -76,6 +77,9 @@ impl Rule for MemoryThrash {
                 .detail("swap_used", used);
         }
         draft = evidence(draft, &reclaiming, ops, killed);
+        if slow {
+            draft = draft.because("capture:queues", "a disk had requests all the while and completed some");
+        }
         if let Some(owing) = disk::owing(case).filter(|it| !it.is_empty()) {
             let text = format!("{} completed nothing while it was watched", count(owing.len(), "disk queue"));
             draft = draft.although("capture:queues", text);
@@ -86,6 +90,13 @@ impl Rule for MemoryThrash {
         }
         Checked::Yes(draft)
     }
+}
+
+/// Tasks that bring pages in or make room, the kernel's own helper aside: that is its work.
+pub(super) fn reclaiming(case: &Case) -> Vec<&vmward_kernel_facts::Task> {
+    let mut tasks = task::passing_through(case, RECLAIM);
+    tasks.retain(|it| !it.comm.starts_with("kswapd"));
+    tasks
 }
 
 fn evidence(

@@ -51,6 +51,23 @@ pub(crate) fn owing(case: &Case) -> Option<Vec<Owing>> {
     Some(last.queues.iter().filter(|it| is_disk(it)).filter(stuck).map(owing).collect())
 }
 
+/// Whether a disk queue held requests at every look and completed some in between: a disk that is slow
+/// and works all along. `None` where queues were not sampled twice over long enough.
+pub(crate) fn works_all_along(case: &Case) -> Option<bool> {
+    let samples = case.observed.queues.as_ref()?;
+    let (first, last) = (samples.first()?, samples.last()?);
+    if last.at_ms.saturating_sub(first.at_ms) < STUCK_MS {
+        return None;
+    }
+    let works = |queue: &Virtqueue| {
+        let before = samples.iter().flat_map(|it| &it.queues);
+        let mut history = before.filter(|it| it.path == queue.path && it.queue == queue.queue).peekable();
+        let moved = history.peek().is_some_and(|it| it.used_idx != queue.used_idx);
+        moved && history.all(|it| it.inuse > 0)
+    };
+    Some(last.queues.iter().filter(|it| is_disk(it)).any(works))
+}
+
 /// Whether no disk queue holds a request at the last look; `None` where queues were not read.
 pub(crate) fn nothing_in_flight(case: &Case) -> Option<bool> {
     let last = case.observed.queues.as_ref()?.last()?;

@@ -127,6 +127,26 @@ fn pictures() -> Vec<(&'static str, Case, Class)> {
             Class::MemoryThrash,
         ),
         (
+            // As on a real guest: swap on a disk of 1 MiB/s. One request of many is answered in seconds.
+            "oom-thrash, the disk silent for a second",
+            calm().memory(1_400, 80_000).ops(0).queues(&[(65, 10), (65, 10), (65, 13)]).blocked(&[
+                ("hog", SWAP),
+                ("app", SWAP),
+                ("app-writer-2", MUTEX),
+                ("app-writer-3", MUTEX),
+            ]),
+            Class::MemoryThrash,
+        ),
+        (
+            "a disk of swap that never answers",
+            calm()
+                .memory(1_400, 80_000)
+                .ops(0)
+                .queues(&[(65, 10), (65, 10), (65, 10)])
+                .blocked(&[("hog", SWAP), ("app", SWAP)]),
+            Class::DiskStall,
+        ),
+        (
             "fork-bomb",
             calm().said("sh: can't fork: Resource temporarily unavailable").cpus(&[USER_LOOP, USER_LOOP]),
             Class::ProcessLimit,

@@ -221,6 +221,7 @@ impl Examiner {
             sysrq,
             pauser: self.pauser(incarnation.pid),
             vcpu_threads: OnceLock::new(),
+            queues_since: OnceLock::new(),
         }
     }
 

@@ -2,7 +2,7 @@
 //! captures can be tried on fakes and know nothing of sockets.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use vmward_model::observed::{ConsoleSeen, MonitorHealth, VcpuRegisters};
@@ -30,6 +30,8 @@ pub struct Context {
     /// Index and host thread of each vCPU. Filled by `run-state`, or by the agent beforehand, when it
     /// learnt them while the guest was well.
     pub vcpu_threads: OnceLock<Vec<(u32, u32)>>,
+    /// When the virtqueues were first looked at. Filled by the captures that look.
+    pub queues_since: OnceLock<Instant>,
 }
 
 impl Context {

@@ -115,6 +115,8 @@ pub enum Part {
     Vcpus(Vcpus),
     /// Virtqueues.
     Queues(Vec<QueueSample>),
+    /// Virtqueues, once more when all else is through.
+    QueuesLater(QueueSample),
     /// Block counters.
     Blocks(Vec<BlockSample>),
     /// Threads of QEMU, over a window in milliseconds, and its resident size in KiB.
@@ -164,6 +166,7 @@ impl Examined {
             Part::RunState(it) => self.observed.run_state = Some(it),
             Part::Vcpus(it) => self.take_vcpus(it),
             Part::Queues(it) => self.observed.queues = Some(it),
+            Part::QueuesLater(it) => self.observed.queues.get_or_insert_default().push(it),
             Part::Blocks(it) => self.observed.blocks = Some(it),
             Part::Console(it) => self.observed.console = Some(it),
             Part::Threads(threads, window_ms, rss_kib) => {

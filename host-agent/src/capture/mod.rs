@@ -27,6 +27,7 @@ mod run_state;
 mod runner;
 mod sysrq;
 mod virtqueues;
+mod virtqueues_later;
 mod wire_log;
 
 #[cfg(test)]
@@ -109,6 +110,7 @@ pub fn registry() -> Vec<Box<dyn Capture>> {
         Box::new(sysrq::SysRqKey('t')),
         Box::new(sysrq::SysRqKey('z')),
         Box::new(sysrq::SysRqKey('h')),
+        Box::new(virtqueues_later::VirtqueuesLater),
         Box::new(event_history::EventHistory),
         Box::new(wire_log::WireLog),
     ]

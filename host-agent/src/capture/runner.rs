@@ -19,7 +19,7 @@ use crate::agent::clock;
 use crate::config::L3;
 
 /// For the captures that tell of the diagnosis itself.
-const LAST: Duration = Duration::from_secs(2);
+const LAST: Duration = Duration::from_secs(4);
 /// A task that ignores its deadline (it never yields) is given up this much later.
 const STUBBORN: Duration = Duration::from_millis(500);
 
@@ -51,9 +51,8 @@ pub(super) async fn run(cx: Arc<Context>, plan: &Plan, captures: Vec<Shared>) ->
     keys.sort_by_key(|(capture, _)| place(capture.name()));
     run.l3(keys, plan).await;
     run.until = Instant::now() + LAST;
-    for rung in [Rung::L0, Rung::L1] {
-        run.side_by_side(on(rung, true)).await;
-    }
+    run.l1(on(Rung::L1, true)).await;
+    run.side_by_side(on(Rung::L0, true)).await;
 
     let mut examined = run.examined;
     name_vcpus(&mut examined, &run.cx);

@@ -43,6 +43,7 @@ impl Stand {
             sysrq: None,
             pauser: None,
             vcpu_threads: OnceLock::new(),
+            queues_since: OnceLock::new(),
         }
     }
 

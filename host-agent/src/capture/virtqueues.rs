@@ -45,7 +45,7 @@ impl Capture for Virtqueues {
     fn take<'a>(&'a self, cx: &'a Context) -> Step<'a, Outcome> {
         Box::pin(async {
             let monitor = cx.monitor()?;
-            let began = Instant::now();
+            let began = super::virtqueues_later::since(cx);
             let map = Map::ask(monitor).await?;
             let first = map.sample(monitor, began).await?;
             let mut missing = map.missing.clone();
