@@ -59,17 +59,25 @@ fn too_large(limit: u64) -> Problem {
 }
 
 fn unread(error: &BytesRejection, limit: u64) -> Problem {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(it) = next {
-        if it.is::<tower_http::timeout::TimeoutError>() {
-            return slow();
-        }
-        next = it.source();
+    if is_slow(error) {
+        return slow();
     }
     if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
         return too_large(limit);
     }
     Problem::bad("the body did not come to its end")
+}
+
+/// Whether a body was given up because nothing came.
+pub fn is_slow(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(it) = next {
+        if it.is::<tower_http::timeout::TimeoutError>() {
+            return true;
+        }
+        next = it.source();
+    }
+    false
 }
 
 /// The peer is too slow.

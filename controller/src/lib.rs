@@ -23,6 +23,8 @@ pub mod tls;
 pub mod token;
 
 #[cfg(test)]
+mod sample;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

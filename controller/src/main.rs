@@ -62,6 +62,8 @@ enum Command {
     },
     /// Print the OpenAPI document.
     Openapi,
+    /// Print what `/metrics` tells, with one of everything.
+    Metrics,
 }
 
 #[derive(Debug, Subcommand)]
@@ -134,6 +136,10 @@ async fn begin(arguments: Arguments) -> anyhow::Result<()> {
                 let what = if it.duplicate { "was here before" } else { "is stored" };
                 writeln!(out, "{}: incident {} {what}", path.display(), it.incident)?;
             }
+            Ok(())
+        }
+        Command::Metrics => {
+            write!(out, "{}", vmward_controller::metrics::specimen()?)?;
             Ok(())
         }
         Command::Openapi => {

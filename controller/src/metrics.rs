@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use vmward_model::exchange::Receipt;
+use vmward_model::exchange::{Receipt, SpoolCounters};
 
 use crate::store::view::HostRow;
 
@@ -116,6 +116,28 @@ impl Metrics {
         encode(&mut text, &now(looked))?;
         Ok(text)
     }
+}
+
+/// The text with one of everything, for the reference of what there is.
+///
+/// # Errors
+/// Never, as far as known: the text is made in memory.
+pub fn specimen() -> Result<String, std::fmt::Error> {
+    let metrics = Metrics::default();
+    metrics.receipts(&[Receipt::Stored]);
+    metrics.request(Request { method: "GET", route: "/".to_owned(), status: 200 }, Duration::ZERO);
+    let host = HostRow {
+        id: vmward_model::exchange::HostId(uuid::Uuid::nil()),
+        name: String::new(),
+        software: String::new(),
+        protocols: Vec::new(),
+        capabilities: Vec::new(),
+        first_seen: jiff::Timestamp::UNIX_EPOCH,
+        last_seen: jiff::Timestamp::UNIX_EPOCH,
+        stored_entries: 0,
+        counters: Some(SpoolCounters::default()),
+    };
+    metrics.text(&Looked { hosts: vec![host], ..Looked::default() })
 }
 
 /// Gauges of this moment.

@@ -162,6 +162,7 @@ impl From<UploadError> for Problem {
             UploadError::Crowded { .. } => {
                 Problem::new(StatusCode::INSUFFICIENT_STORAGE, detail).after(LATER)
             }
+            UploadError::Slow => Problem::new(StatusCode::REQUEST_TIMEOUT, detail),
             UploadError::Artifact(it) => it.into(),
         }
     }

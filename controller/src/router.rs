@@ -37,7 +37,7 @@ pub fn router(state: AppState) -> Router {
         .layer(RequestBodyTimeoutLayer::new(idle))
         .layer(from_fn_with_state(state.clone(), in_time))
         .layer(from_fn_with_state(state.clone(), auth::layer))
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(catch_panic())
         .layer(from_fn(page::errors))
         .layer(from_fn(headers))
         .layer(from_fn_with_state(state.clone(), observe))
@@ -51,6 +51,11 @@ async fn nothing(request: Request) -> Problem {
 async fn not_so(request: Request) -> Problem {
     let detail = format!("{} is not what {} is for", request.method(), request.uri().path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+}
+
+/// Makes a problem of a panic.
+pub fn catch_panic() -> CatchPanicLayer<fn(Box<dyn Any + Send + 'static>) -> Response> {
+    CatchPanicLayer::custom(panicked as fn(Box<dyn Any + Send + 'static>) -> Response)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands it over so")]

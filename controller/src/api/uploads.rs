@@ -2,13 +2,15 @@
 
 use axum::extract::{Request, State};
 use axum::http::header;
+use futures_util::TryStreamExt as _;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use vmward_model::Digest;
 use vmward_model::exchange::{ARTIFACT_RESUME, CAPABILITIES, UploadState};
 
 use crate::AppState;
-use crate::extract::{Path, Query, body};
+use crate::artifacts::UploadError;
+use crate::extract::{Path, Query, body, is_slow};
 use crate::problem::{Answer, Problem};
 
 /// Which piece it is.
@@ -73,8 +75,11 @@ pub async fn put(
         ));
     }
     let done = if whole {
-        let here =
-            state.artifacts.upload_whole(&sha256, size, request.into_body().into_data_stream()).await?;
+        let body = request.into_body().into_data_stream().map_err(|it| match is_slow(&it) {
+            true => UploadError::Slow,
+            false => UploadError::Cut(it.to_string()),
+        });
+        let here = state.artifacts.upload_whole(&sha256, size, body).await?;
         state.metrics.uploaded(size);
         here
     } else {

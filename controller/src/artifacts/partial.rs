@@ -53,6 +53,9 @@ pub enum UploadError {
     /// The peer stopped in the middle.
     #[error("the piece was cut off: {0}")]
     Cut(String),
+    /// The peer sent nothing for too long.
+    #[error("the piece did not come in time")]
+    Slow,
     /// Another piece of the same artifact is being worked on.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
@@ -135,7 +138,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// When it is cut off, there is no room, or it has another digest; nothing of it is kept then.
-    pub async fn upload_whole<E: std::fmt::Display>(
+    pub async fn upload_whole<E: Into<UploadError>>(
         &self,
         digest: &Digest,
         size: u64,
@@ -149,7 +152,7 @@ impl Artifacts {
         let mut body = std::pin::pin!(body);
         let (mut held, mut length) = (Vec::new(), 0u64);
         loop {
-            let piece = body.next().await.transpose().map_err(|it| UploadError::Cut(it.to_string()))?;
+            let piece = body.next().await.transpose().map_err(Into::into)?;
             let last = piece.is_none();
             held.extend_from_slice(&piece.unwrap_or_default());
             let end = length.saturating_add(held.len() as u64);

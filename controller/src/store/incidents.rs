@@ -115,8 +115,29 @@ fn standing(it: &Row) -> Result<Standing, StoreError> {
     })
 }
 
+/// The incident as a host's transaction sees it. What an import brought belongs to a host that was made
+/// from its name (a UUID of version 5), since a report does not say which agent wrote it: the agent
+/// takes it over.
+pub(super) async fn get_for(
+    tx: &mut Tx,
+    id: IncidentId,
+    host: HostId,
+) -> Result<Option<Standing>, StoreError> {
+    let made = |it: HostId| it.0.get_version_num() == 5;
+    let mut known = get(tx, id).await?;
+    if let Some(it) = known.as_mut().filter(|it| made(it.host) && !made(host)) {
+        it.host = host;
+        sqlx::query("UPDATE incidents SET host = $1 WHERE id = $2")
+            .bind(host.to_string())
+            .bind(id.to_string())
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(known)
+}
+
 /// The incident as a transaction sees it.
-pub(super) async fn get(tx: &mut Tx, id: IncidentId) -> Result<Option<Standing>, StoreError> {
+async fn get(tx: &mut Tx, id: IncidentId) -> Result<Option<Standing>, StoreError> {
     let mut query = QueryBuilder::<Db>::new(SELECT);
     query.push(" WHERE incidents.id = ").push_bind(id.to_string());
     query.build().fetch_optional(&mut **tx).await?.as_ref().map(standing).transpose()
@@ -160,7 +181,7 @@ pub(super) async fn heard(
     event: &Event,
 ) -> Result<Option<IncidentId>, StoreError> {
     let EventKind::Incident { id, .. } = &event.kind else { return Ok(None) };
-    let known = get(tx, *id).await?;
+    let known = get_for(tx, *id, host).await?;
     let mut standing = match (known, event.guest) {
         (Some(it), _) if it.host == host => it,
         (None, Some(guest)) => Standing::new(*id, host, guest, event.at.utc),

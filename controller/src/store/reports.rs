@@ -69,7 +69,7 @@ impl Store {
 /// one; one that was written later takes its place.
 pub(super) async fn put(tx: &mut Tx, host: HostId, it: &IncomingReport) -> Result<Receipt, StoreError> {
     let incident = &it.manifest.incident;
-    let known = incidents::get(tx, incident.id).await?;
+    let known = incidents::get_for(tx, incident.id, host).await?;
     if let Some(known) = &known
         && (known.host != host || known.guest != incident.guest)
     {

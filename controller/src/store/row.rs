@@ -17,7 +17,9 @@ pub fn micros(at: Timestamp) -> i64 {
 
 /// A moment from the database.
 pub fn moment(micros: i64) -> Timestamp {
-    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)
+    // Not `from_microsecond`, which refuses the last second that there is.
+    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap_or(0);
+    Timestamp::new(micros.div_euclid(1_000_000), nanos).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// A severity as it stands in the database; the order is that of the enum.
