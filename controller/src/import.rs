@@ -18,6 +18,7 @@ use vmward_model::{Digest, IncidentId, Manifest};
 
 use crate::AppState;
 use crate::problem::{Answer, Problem};
+use crate::store::StoreError;
 
 /// A report that was imported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -52,8 +53,8 @@ pub async fn bundle(state: &AppState, source: impl Read + Send + 'static) -> Ans
     for digest in &contents {
         state.artifacts.keep(digest, place.0.join(digest.as_str())).await?;
     }
-    let host = host(state, &it.manifest.host).await?;
     let (incident, bytes) = (it.manifest.incident.id, it.unpacked);
+    let host = host(state, incident, &it.manifest.host).await?;
     let commit = ReportCommit { host, manifest: it.manifest, withheld: Vec::new() };
     match crate::ingest::report(state, commit).await? {
         Receipt::Stored => Ok(Imported { incident, host, duplicate: false, artifacts, bytes }),
@@ -66,9 +67,14 @@ pub async fn bundle(state: &AppState, source: impl Read + Send + 'static) -> Ans
     }
 }
 
-/// Whose a report is: the one host that goes by its name, else one made from the name. A report does
-/// not say which agent wrote it.
-async fn host(state: &AppState, name: &str) -> Answer<HostId> {
+/// Whose a report is: the host that told of the incident, else the one that goes by the report's name,
+/// else one made from the name. A report does not say which agent wrote it.
+async fn host(state: &AppState, incident: IncidentId, name: &str) -> Answer<HostId> {
+    match state.store.incident(incident).await {
+        Ok(known) => return Ok(known.row.host),
+        Err(StoreError::NotFound { .. }) => {}
+        Err(other) => return Err(other.into()),
+    }
     let hosts = state.store.hosts().await?;
     let mut named = hosts.iter().filter(|it| it.name == name);
     let host = match (named.next(), named.next()) {

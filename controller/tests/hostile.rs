@@ -15,6 +15,7 @@ use vmward_bundle::sample::harmful::{self, Harm};
 use vmward_controller::AppState;
 use vmward_controller::config::Config;
 use vmward_controller::router::router;
+use vmward_model::exchange::{HostId, Receipt, ReportCommit};
 
 async fn controller(data: &Path) -> Router {
     let config = Config { data: data.to_owned(), ..Config::default() };
@@ -107,6 +108,25 @@ async fn a_whole_one_is_stored_once_whoever_sends_it_again() {
     assert_eq!(again["incident"], first["incident"]);
     assert_eq!(files(&dir.path().join("artifacts")).len(), stored);
     assert!(files(&dir.path().join("work")).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_itself_takes_over_what_was_carried_before_it_had_a_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { data: dir.path().to_owned(), ..Config::default() };
+    let (state, _) = AppState::open(config).await.unwrap();
+    let router = router(state.clone());
+    let (_, _, carried) = post(&router, Body::from(harmful::harmless().unwrap())).await;
+    let manifest = vmward_bundle::sample::manifest(&vmward_bundle::sample::CONTENTS);
+    let incident = manifest.incident.id;
+    let agent = HostId(uuid::Uuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0001));
+    assert_ne!(carried["host"].as_str().unwrap(), agent.to_string());
+    let commit = ReportCommit { host: agent, manifest, withheld: Vec::new() };
+    let receipt = vmward_controller::ingest::report(&state, commit).await.unwrap();
+    assert_eq!(receipt, Receipt::Duplicate, "nothing is there twice, and nothing is refused");
+    assert_eq!(state.store.incident(incident).await.unwrap().row.host, agent);
+    let (status, _, again) = post(&router, Body::from(harmful::harmless().unwrap())).await;
+    assert_eq!((status, again["host"].as_str()), (StatusCode::OK, Some(&agent.to_string()[..])), "{again}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
