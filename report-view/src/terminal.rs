@@ -200,9 +200,8 @@ fn wrap(text: &str, first_room: usize, room: usize) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut rest = text;
     let mut limit = first_room;
-    loop {
-        // The character that does not fit may be the blank at which to break.
-        let Some((end, _)) = rest.char_indices().nth(limit) else { break };
+    // The character that does not fit may be the blank at which to break.
+    while let Some((end, _)) = rest.char_indices().nth(limit) {
         let upto = rest[end..].chars().next().map_or(end, |it| end + it.len_utf8());
         let blank = rest[..upto].rfind(' ').filter(|at| rest[..*at].chars().count() > limit / 3);
         let (part, tail) = rest.split_at(blank.unwrap_or(end));

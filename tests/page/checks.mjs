@@ -213,7 +213,6 @@ export const j_every_page = check("every page is sound: light, dark, narrow, by 
     ["light", {}],
     ["dark", { colorScheme: "dark" }],
     ["narrow", { viewport: { width: 360, height: 740 } }],
-    ["narrow-dark", { viewport: { width: 360, height: 740 }, colorScheme: "dark" }],
   ]) {
     await looker.open(options);
     for (const [name, path] of all) {

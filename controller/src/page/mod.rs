@@ -8,6 +8,8 @@ mod incidents;
 mod overview;
 mod rows;
 mod statics;
+#[cfg(test)]
+mod tests;
 
 use axum::Router;
 use axum::routing::get;
