@@ -66,10 +66,20 @@ pub const ALL: &[Harm] = &[
     Harm {
         name: "a manifest of nothing but small things",
         says: "the number of values",
-        write: wide_manifest,
+        write: |to| wide_manifest(to, usize::MAX),
     },
     Harm { name: "a case of nothing but small things", says: "", write: |to| wide_case(to, 32 << 20) },
     Harm { name: "a smaller one of the same kind", says: "", write: |to| wide_case(to, 7 << 20) },
+    Harm {
+        name: "as many values as a manifest may have",
+        says: "",
+        write: |to| wide_manifest(to, usize::try_from(Limits::default().parts).unwrap_or(0) - 64),
+    },
+    Harm {
+        name: "as many values as a case may have",
+        says: "",
+        write: |to| wide_case(to, usize::try_from(Limits::default().case_parts).unwrap_or(0) * 2 - 256),
+    },
     Harm { name: "a case nested without end", says: "", write: nested_case },
     Harm { name: "an artifact that comes twice", says: "comes twice", write: twice },
     Harm { name: "an artifact that never comes", says: "has no artifact", write: missing },
@@ -208,11 +218,12 @@ fn nested(to: &mut dyn Write) -> io::Result<()> {
 }
 
 /// One finding with as many details as fit, each of a few bytes.
-fn wide_manifest(to: &mut dyn Write) -> io::Result<()> {
+fn wide_manifest(to: &mut dyn Write, values: usize) -> io::Result<()> {
     let mut document = serde_json::to_value(manifest(&[]))?;
     let most = usize::try_from(Limits::default().manifest).unwrap_or(0);
     let room = most.saturating_sub(serde_json::to_vec(&document)?.len() + 256) / br#""0abcd":"","#.len();
-    let details: serde_json::Map<_, _> = (0..room).map(|n| (format!("{n:05x}"), "".into())).collect();
+    let details: serde_json::Map<_, _> =
+        (0..room.min(values)).map(|n| (format!("{n:05x}"), "".into())).collect();
     if let Some(findings) = document.pointer_mut("/incident/findings") {
         *findings = serde_json::json!([{ "code": "", "rule": "", "class": Class::Suspect, "evidence": [],
             "confidence": Confidence::Likely, "details": details }]);
