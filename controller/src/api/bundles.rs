@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::AppState;
+use crate::extract::is_slow;
 use crate::import::{self, Imported};
 use crate::problem::{Answer, Problem};
 
@@ -24,7 +25,7 @@ use crate::problem::{Answer, Problem};
 static ROOM: Semaphore = Semaphore::const_new(2);
 /// What of a refused report is still read, so that the peer gets to see why: an answer that comes
 /// before the end of the question is lost where the connection is reset.
-const DRAIN: (u64, Duration) = (16 << 20, Duration::from_secs(1));
+const DRAIN: (u64, Duration) = (16 << 20, Duration::from_millis(500));
 
 /// Take in a packed report that was brought by hand.
 ///
@@ -85,18 +86,6 @@ async fn pump(body: &mut BodyDataStream, pieces: mpsc::Sender<io::Result<Bytes>>
             return broken;
         }
     }
-}
-
-/// Whether the router's layer gave a body up.
-fn is_slow(err: &axum::Error) -> bool {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(err);
-    while let Some(it) = next {
-        if it.is::<tower_http::timeout::TimeoutError>() {
-            return true;
-        }
-        next = it.source();
-    }
-    false
 }
 
 async fn drain(body: &mut BodyDataStream) {

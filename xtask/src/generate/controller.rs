@@ -50,7 +50,8 @@ fn routes(openapi: &Value) -> String {
             if !it["responses"].is_object() {
                 continue;
             }
-            let what = it["summary"].as_str().unwrap_or_default();
+            let what = it["summary"].as_str().unwrap_or_default().split_whitespace();
+            let what = what.collect::<Vec<_>>().join(" ");
             let role = it["tags"][0].as_str().unwrap_or_default();
             page += &format!("| `{} {path}` | {role} | {what} |\n", method.to_uppercase());
         }
