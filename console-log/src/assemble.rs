@@ -60,6 +60,17 @@ impl Assembler {
         self.offset += bytes.len() as u64;
     }
 
+    /// Goes on after bytes that were lost: the line before them and the line behind them are two.
+    pub(crate) fn skip(&mut self, lost: u64, mut each: impl FnMut(RawLine<'_>)) {
+        if !self.pending.is_empty() {
+            let truncated = self.offset - self.start > MAX_LINE_BYTES as u64;
+            each(RawLine { range: self.start..self.offset, text: clean(&self.pending), truncated });
+            self.pending.clear();
+        }
+        self.offset = self.offset.saturating_add(lost);
+        self.start = self.offset;
+    }
+
     /// The unfinished line: where a prompt waits.
     pub(crate) fn pending(&self) -> Cow<'_, str> {
         clean(&self.pending)

@@ -62,6 +62,16 @@ impl Reader {
         events
     }
 
+    /// Goes on after `lost` bytes of the stream that nobody could read: positions stay those of the stream,
+    /// and the two sides of the gap are never read as one line or one report.
+    pub fn skip(&mut self, lost: u64) -> Vec<Event> {
+        let mut events = Vec::new();
+        let state = &mut self.state;
+        self.assembler.skip(lost, |raw| Line::each(&raw.text, raw.range, |it| state.line(it, &mut events)));
+        self.state.close(&mut events);
+        events
+    }
+
     /// Ends the report that is being read, since the console is quiet: its event, if there is one.
     pub fn flush(&mut self) -> Option<Event> {
         let mut events = Vec::new();

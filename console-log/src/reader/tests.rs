@@ -242,3 +242,14 @@ fn a_line_that_is_a_label_to_two_rules_is_one_to_both() {
         .collect();
     assert_eq!(told, ["any", "write", "any"]);
 }
+
+#[test]
+fn the_two_sides_of_a_gap_are_two_lines_and_positions_stay_those_of_the_stream() {
+    let mut reader = Reader::with_labels(vec![LabelRule::containing("app", "written")]);
+    assert!(reader.push(b"writ").is_empty());
+    assert!(reader.skip(1_000).is_empty(), "half a label is none");
+    assert!(reader.push(b"ten\n").is_empty(), "nor is its other half");
+    let events = reader.push(b"written 7\n");
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(events[0].range, 1_008..1_017);
+}

@@ -225,7 +225,11 @@ async fn a_running_guest_is_examined_on_l0_and_l1_and_asked_by_sysrq_last() {
     assert_eq!(seen.run_state.as_ref().unwrap().status.as_deref(), Some("running"));
     assert_eq!(seen.vcpus.as_ref().unwrap().samples.len(), 5);
     let queues = seen.queues.as_ref().unwrap();
-    assert_eq!((queues.len(), queues[0].queues[0].inuse), (2, 1));
+    assert_eq!(
+        (queues.len(), queues[0].queues[0].inuse),
+        (3, 1),
+        "twice, and once more since it stood still"
+    );
     assert!(queues[1].at_ms >= queues[0].at_ms + 1000);
     assert_eq!(seen.blocks.as_ref().unwrap().len(), 2);
     assert!(seen.host.as_ref().unwrap().process_alive);

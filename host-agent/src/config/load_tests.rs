@@ -5,31 +5,13 @@ use std::path::Path;
 use super::*;
 use crate::config::{FailRule, GuestEntry, L3, ProbeSpec, QmpPolicy};
 
-const CAPTURES: &[&str] = &[
-    "host-threads",
-    "host-cgroup",
-    "host-disks",
-    "host-taps",
-    "console-tail",
-    "run-state",
-    "block-stats",
-    "virtqueues",
-    "registers",
-    "registers-dump",
-    "registers-gdb",
-    "sysrq-w",
-    "sysrq-l",
-    "sysrq-m",
-    "sysrq-p",
-    "sysrq-q",
-    "sysrq-t",
-    "event-history",
-    "wire-log",
-];
+fn captures() -> Vec<&'static str> {
+    crate::capture::registry().iter().map(|it| it.name()).collect()
+}
 
 fn read(text: &str) -> Result<Loaded, Vec<String>> {
     let source = Source { file: "/etc/vmward.toml".into(), text: text.to_owned() };
-    assemble(&source, Some(Path::new("/etc/vmward.toml")), CAPTURES)
+    assemble(&source, Some(Path::new("/etc/vmward.toml")), &captures())
         .map_err(|e| e.problems.iter().map(ToString::to_string).collect())
 }
 
@@ -160,7 +142,7 @@ fn a_folder_of_ones_own_adds_scenarios_and_replaces_shipped_ones() {
     std::fs::write(own.join("diagnosis/mine.toml"), mine).unwrap();
     let file = dir.path().join("vmward.toml");
     std::fs::write(&file, "scenario-folders = ['own']\n").unwrap();
-    let loaded = load(Some(&file), CAPTURES).unwrap();
+    let loaded = load(Some(&file), &captures()).unwrap();
     assert_eq!(loaded.scenarios["app-label"].every.to_string(), "30s");
     assert_eq!(loaded.scenarios.len(), 3);
     assert_eq!(loaded.diagnoses["mine"].groups().len(), 1);
@@ -174,7 +156,7 @@ fn own(name: &str, text: &str) -> String {
     std::fs::write(&path, text).unwrap();
     let file = dir.path().join("vmward.toml.main");
     std::fs::write(&file, "scenario-folders = ['.']\n").unwrap();
-    let errors = load(Some(&file), CAPTURES).unwrap_err();
+    let errors = load(Some(&file), &captures()).unwrap_err();
     errors.problems.iter().map(|it| format!("{}:{}: {}\n", it.line, it.column, it.message)).collect()
 }
 
@@ -257,7 +239,7 @@ fn every_shipped_file_survives_a_round_trip() {
 #[test]
 fn the_sample_configuration_and_those_of_the_manual_are_well() {
     let repository = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    if let Err(errors) = load(Some(&repository.join("packaging/vmward.toml")), CAPTURES) {
+    if let Err(errors) = load(Some(&repository.join("packaging/vmward.toml")), &captures()) {
         panic!("{errors}");
     }
     let page = std::fs::read_to_string(repository.join("docs/src/howto/watch-a-guest.md")).unwrap();
@@ -266,7 +248,7 @@ fn the_sample_configuration_and_those_of_the_manual_are_well() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("vmward.toml");
     std::fs::write(&file, example).unwrap();
-    if let Err(errors) = load(Some(&file), CAPTURES) {
+    if let Err(errors) = load(Some(&file), &captures()) {
         panic!("{errors}");
     }
 }

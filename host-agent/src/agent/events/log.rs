@@ -91,16 +91,31 @@ impl Log {
     /// # Errors
     /// When the disk refuses; the segment is then cut back to what was whole before.
     pub fn append(&mut self, events: &[Event]) -> Result<(), LogError> {
-        let Some(last) = events.last() else { return Ok(()) };
-        if self.length >= SEGMENT_BYTES {
-            self.rotate(events.first().map_or(self.next, |it| it.seq))?;
+        let mut rest = events;
+        while let Some(first) = rest.first() {
+            if self.length >= SEGMENT_BYTES {
+                self.rotate(first.seq)?;
+            }
+            // What is read back at the start is bounded: no batch makes a segment longer by more than a line.
+            let (mut bytes, mut taken) = (Vec::new(), 0usize);
+            for event in rest {
+                if self.length.saturating_add(bytes.len() as u64) >= SEGMENT_BYTES {
+                    break;
+                }
+                serde_json::to_writer(&mut bytes, event)?;
+                bytes.push(b'\n');
+                taken = taken.saturating_add(1);
+            }
+            let (written, later) = rest.split_at(taken);
+            self.write(&bytes)?;
+            self.next = written.last().map_or(self.next, |it| it.seq.saturating_add(1));
+            rest = later;
         }
-        let mut bytes = Vec::new();
-        for event in events {
-            serde_json::to_writer(&mut bytes, event)?;
-            bytes.push(b'\n');
-        }
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), LogError> {
+        let written = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
         if let Err(source) = written {
             // A half-written line must not swallow the next one.
             let back = self.file.set_len(self.length);
@@ -111,7 +126,6 @@ impl Log {
             return Err(io_error("append events", &self.folder)(source));
         }
         self.length = self.length.saturating_add(bytes.len() as u64);
-        self.next = last.seq.saturating_add(1);
         Ok(())
     }
 
@@ -249,5 +263,18 @@ mod tests {
         assert_eq!(segments(dir.path()).unwrap().len(), SEGMENTS);
         drop(log);
         assert_eq!(Log::open(dir.path()).unwrap().next_seq(), SEGMENTS as u64 * 2 + 11);
+    }
+
+    #[test]
+    fn one_batch_larger_than_a_segment_is_kept_whole_over_several() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::open(dir.path()).unwrap();
+        let big = "x".repeat(SEGMENT_BYTES as usize / 5);
+        let batch: Vec<Event> = (1..=20).map(|seq| event(seq, &big)).collect();
+        log.append(&batch).unwrap();
+        assert!(segments(dir.path()).unwrap().len() >= 4);
+        drop(log);
+        assert_eq!(Log::open(dir.path()).unwrap().next_seq(), 21);
+        assert_eq!(super::super::read::all(dir.path()).unwrap().len(), 20);
     }
 }

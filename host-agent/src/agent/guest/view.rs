@@ -16,8 +16,6 @@ pub const GRACE: Duration = Duration::from_secs(5);
 /// of it and is no event, and a new kind takes the place of a repetition: a disk's errors must not hide
 /// the panic that they end in.
 const TROUBLE: usize = 64;
-/// So many labels are told apart.
-const LABELS: usize = 32;
 
 /// The view. Cloned for a round that waits for an answer, so it stays small.
 #[derive(Clone, Debug)]
@@ -249,10 +247,9 @@ impl View {
             Console::Trouble(trouble) => self.add_trouble(trouble, now, moved),
             Console::Label { rule } => {
                 self.input(GuestInput::ShowsLife, "a label", now, moved);
-                if self.console.labels.len() < LABELS || self.console.labels.contains_key(&rule) {
-                    let entry = self.console.labels.entry(rule).or_insert((0, now));
-                    *entry = (entry.0.saturating_add(1), now);
-                }
+                // The rules are the configuration's: a guest cannot make more of them.
+                let entry = self.console.labels.entry(rule).or_insert((0, now));
+                *entry = (entry.0.saturating_add(1), now);
             }
             Console::Phase(phase) => {
                 let back = self.console.phase.is_some_and(|before| before > phase);

@@ -32,6 +32,9 @@ pub(super) async fn watch(console: Console, labels: Vec<LabelRule>, send: mpsc::
             let began = Instant::now();
             position = piece.end();
             out.push(seen::Console::Bytes(piece.bytes.len() as u64));
+            if piece.missed > 0 {
+                stream.skip(piece.missed, &mut out);
+            }
             stream.take(&piece.bytes, &mut out);
             if piece.bytes.len() >= PIECE {
                 // A flood gets a third of a core at most; what does not fit is missed, not waited for.
@@ -78,6 +81,12 @@ impl Stream {
         if let Some(open) = self.reader.open_trouble().filter(|_| self.told.is_none()) {
             self.told = Some(open.kind);
             report(open, (at, at), out);
+        }
+    }
+
+    fn skip(&mut self, missed: u64, out: &mut Vec<seen::Console>) {
+        for event in self.reader.skip(missed) {
+            self.event(event, out);
         }
     }
 
