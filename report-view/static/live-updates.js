@@ -19,7 +19,7 @@ class LiveUpdates extends HTMLElement {
   connectedCallback() {
     this.#state = document.getElementById("live-state");
     this.#said = document.createElement("p");
-    this.#said.className = "skip";
+    this.#said.className = "unseen";
     this.#said.setAttribute("aria-live", "polite");
     this.prepend(this.#said);
     this.#show(false);

@@ -47,7 +47,7 @@ export const c_live = check("a second fault appears on the open page by itself",
   console.log("next: second fault");
   await listed.first().waitFor({ timeout: 180000 });
   await looker.shot("real-second-fault");
-  await listed.getByText("qemu-stuck").first().waitFor({ timeout: 180000 });
+  await listed.locator(".badge", { hasText: "qemu-stuck" }).waitFor({ timeout: 180000 });
   await looker.isSound("overview");
   await looker.shot("real-second-report");
 });
