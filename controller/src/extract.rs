@@ -1,12 +1,14 @@
 //! Takes requests apart, with a problem for whatever is wrong with them.
 
+use std::sync::Arc;
+
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::AppState;
 use crate::problem::Problem;
@@ -22,14 +24,14 @@ pub struct Room {
 
 impl Room {
     /// For a body of the request's length, or of at most `limit` bytes where that is not told.
-    async fn wait(state: &AppState, parts: &Parts, limit: u64) -> Result<Room, Problem> {
+    async fn wait(room: &Arc<Semaphore>, parts: &Parts, limit: u64) -> Result<Room, Problem> {
         let told = parts.headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok());
         let length = told.and_then(|it| it.parse::<u64>().ok()).unwrap_or(limit);
         if length > limit {
             return Err(too_large(limit));
         }
         let kib = u32::try_from(length.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
-        let wait = state.bodies.clone().acquire_many_owned(kib);
+        let wait = room.clone().acquire_many_owned(kib);
         match tokio::time::timeout(PATIENCE, wait).await {
             Ok(Ok(held)) => Ok(Room { _held: held }),
             _ => Err(Problem::busy("too many bodies are in memory at once")),
@@ -41,13 +43,13 @@ impl Room {
 ///
 /// # Errors
 /// When it is larger, comes too slowly or not to its end, or there is no room for it.
-pub async fn body(state: &AppState, request: Request, limit: u64) -> Result<(Bytes, Room), Problem> {
+pub async fn body(room: &Arc<Semaphore>, request: Request, limit: u64) -> Result<(Bytes, Room), Problem> {
     let (parts, body) = request.into_parts();
-    let room = Room::wait(state, &parts, limit).await?;
+    let room = Room::wait(room, &parts, limit).await?;
     let mut request = Request::from_parts(parts, body);
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     axum::extract::DefaultBodyLimit::max(most).apply(&mut request);
-    match Bytes::from_request(request, state).await {
+    match Bytes::from_request(request, &()).await {
         Ok(it) => Ok((it, room)),
         Err(error) => Err(unread(&error, limit)),
     }
@@ -105,7 +107,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
             let detail = "the body has to be application/json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
-        let (bytes, room) = body(state, request, state.config.limits.body_bytes).await?;
+        let (bytes, room) = body(&state.bodies, request, state.config.limits.body_bytes).await?;
         match serde_json::from_slice(&bytes) {
             Ok(value) => Ok(Json { value, room }),
             Err(error) if error.is_data() => {

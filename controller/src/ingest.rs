@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use vmward_findings::catalogue::Catalogue;
 use vmward_findings::{CASE_KIND, Case, Conclusion, conclude};
 use vmward_model::exchange::{EntryBody, HostId, Receipt, ReportCommit, SpoolCounters};
-use vmward_model::{Digest, Event, EventKind, FORMAT, Manifest};
+use vmward_model::{Digest, Event, FORMAT, Manifest};
 
 use crate::AppState;
 use crate::problem::{Answer, Problem};
@@ -15,7 +15,7 @@ use crate::store::{Incoming, IncomingReport};
 /// Most bytes of a manifest, as JSON.
 const MANIFEST_BYTES: usize = 4 << 20;
 /// Most bytes of an event, as JSON.
-const EVENT_BYTES: usize = 256 << 10;
+const EVENT_BYTES: usize = 64 << 10;
 /// Most artifacts of a report.
 const ARTIFACTS: usize = 4096;
 /// Most bytes of all artifacts of a report.
@@ -110,9 +110,6 @@ fn look_at_event(event: Event) -> Incoming {
             "event {} is larger than the {EVENT_BYTES} bytes that are kept",
             event.seq
         )),
-        () if matches!(event.kind, EventKind::Incident { .. }) && event.guest.is_none() => {
-            Incoming::Refused(format!("event {} tells of an incident without a guest", event.seq))
-        }
         () => Incoming::Event(Box::new(event)),
     }
 }

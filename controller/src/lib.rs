@@ -57,8 +57,10 @@ pub struct AppState {
     pub places: Arc<Semaphore>,
     /// Places for readers of the live stream.
     pub live_places: Arc<Semaphore>,
-    /// Room for bodies in memory, in KiB.
+    /// Room for JSON bodies in memory, in KiB.
     pub bodies: Arc<Semaphore>,
+    /// Room for pieces of artifacts in memory, in KiB.
+    pub pieces: Arc<Semaphore>,
     /// The right to run the engine.
     pub judging: Arc<Semaphore>,
     /// Turns true when the controller is to stop.
@@ -79,8 +81,7 @@ impl AppState {
         let (artifacts, swept) =
             artifacts::Artifacts::open(&config.data, store.clone(), limits.bounds()).await?;
         let places = |count: u32| Arc::new(Semaphore::new(usize::try_from(count).unwrap_or(usize::MAX)));
-        // Two of the largest at a time: parsed, a body takes several times its bytes.
-        let bodies = limits.body_bytes.max(limits.chunk_bytes).saturating_mul(2).div_ceil(1024);
+        let kib = |bytes: u64| places(u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX));
         let state = AppState {
             store,
             artifacts,
@@ -89,7 +90,9 @@ impl AppState {
             buckets: Arc::new(limits::Buckets::new(limits.requests_per_second, limits.requests_burst)),
             places: places(limits.concurrent_requests),
             live_places: places(limits.live_readers),
-            bodies: places(u32::try_from(bodies).unwrap_or(u32::MAX)),
+            // Two of the largest at a time: parsed, a body may take sixteen times its bytes.
+            bodies: kib(limits.body_bytes.saturating_mul(2)),
+            pieces: kib(limits.chunk_bytes.saturating_mul(8)),
             judging: places(1),
             stop: Arc::new(watch::Sender::new(false)),
             config: Arc::new(config),

@@ -96,8 +96,19 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn begin(arguments: Arguments) -> anyhow::Result<()> {
+/// Threads that do what blocks. More would cost memory and make no disk faster.
+const BLOCKING: usize = 16;
+
+fn begin(arguments: Arguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING)
+        .enable_all()
+        .build()
+        .context("while starting the runtime")?;
+    runtime.block_on(act(arguments))
+}
+
+async fn act(arguments: Arguments) -> anyhow::Result<()> {
     let mut config = match &arguments.config {
         Some(path) => Config::read(path)?,
         None => Config::default(),

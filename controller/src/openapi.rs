@@ -21,6 +21,7 @@ use crate::store::view::{EventRow, GuestRow, HostRow, IncidentDetail, IncidentRo
 pub fn document() -> Value {
     let (_, paths) = api::routes().split_for_parts();
     let mut document = serde_json::to_value(paths).unwrap_or_default();
+    bodies_are_required(&mut document);
     document["info"] = json!({
         "title": "vmward controller",
         "version": env!("CARGO_PKG_VERSION"),
@@ -37,6 +38,36 @@ pub fn document() -> Value {
     // Without tokens, on loopback, none is needed.
     document["security"] = json!([{}, { "token": [] }, { "cookie": [] }]);
     document
+}
+
+/// Every body that is taken has to be there; utoipa leaves that open.
+fn bodies_are_required(document: &mut Value) {
+    let paths = document.pointer_mut("/paths").and_then(Value::as_object_mut);
+    let methods = paths.into_iter().flat_map(|it| it.values_mut()).filter_map(Value::as_object_mut);
+    for operation in methods.flat_map(|it| it.values_mut()) {
+        if let Some(body) = operation.get_mut("requestBody").and_then(Value::as_object_mut) {
+            body.insert("required".to_owned(), Value::Bool(true));
+        }
+    }
+}
+
+/// Says how large a number may be where only its format says so.
+fn bound_numbers(schema: &mut Value) {
+    match schema {
+        Value::Object(all) => {
+            let most = match all.get("format").and_then(Value::as_str) {
+                Some("uint32") => Some(json!(u32::MAX)),
+                Some("uint64") => Some(json!(u64::MAX)),
+                _ => None,
+            };
+            if let Some(most) = most {
+                all.entry("maximum").or_insert(most);
+            }
+            all.values_mut().for_each(bound_numbers);
+        }
+        Value::Array(all) => all.iter_mut().for_each(bound_numbers),
+        _ => {}
+    }
 }
 
 fn schemas() -> Value {
@@ -74,6 +105,7 @@ fn schemas() -> Value {
     one::<api::guests::Guests>(&mut all);
     one::<api::health::Health>(&mut all);
     let mut schemas = Value::Object(all.take_definitions(true));
+    bound_numbers(&mut schemas);
     schemas["Bytes"] = json!({ "type": "string", "format": "binary" });
     schemas["Digest"] = json!({
         "type": "string", "pattern": "^[0-9a-f]{64}$", "description": "A SHA-256 digest.",

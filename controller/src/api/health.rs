@@ -1,8 +1,11 @@
 //! `/healthz`, `/readyz`, `/metrics` and the OpenAPI document.
 
+use std::sync::LazyLock;
+
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +85,7 @@ pub async fn metrics(State(state): State<AppState>) -> Answer<impl IntoResponse>
     responses((status = 200, description = "The OpenAPI document", body = serde_json::Value,
         content_type = "application/json"))
 )]
-pub async fn openapi() -> axum::Json<serde_json::Value> {
-    axum::Json(crate::openapi::document())
+pub async fn openapi() -> impl IntoResponse {
+    static TEXT: LazyLock<Bytes> = LazyLock::new(|| crate::openapi::document().to_string().into());
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.clone())
 }

@@ -83,7 +83,7 @@ pub async fn put(
         state.metrics.uploaded(size);
         here
     } else {
-        let (bytes, _room) = body(&state, request, state.config.limits.chunk_bytes).await?;
+        let (bytes, _room) = body(&state.pieces, request, state.config.limits.chunk_bytes).await?;
         let count = bytes.len() as u64;
         let here = state.artifacts.upload_piece(&sha256, offset, size, bytes).await?;
         state.metrics.uploaded(count);

@@ -15,8 +15,9 @@ use super::{Store, StoreError};
 /// How far around a moment events of a guest belong to it.
 const AROUND: SignedDuration = SignedDuration::from_mins(10);
 
-/// A page ends when it has so many bytes, even where it has few rows.
-const PAGE_BYTES: usize = 2 << 20;
+/// A page ends when it has so many bytes, even where it has few rows: a number in an event's data takes
+/// sixteen times its text in memory.
+const PAGE_BYTES: usize = 256 << 10;
 
 const SELECT: &str = "SELECT events.host, events.event, events.at, events.seq,
     COALESCE(hosts.name, '') AS host_name FROM events LEFT JOIN hosts ON hosts.id = events.host";

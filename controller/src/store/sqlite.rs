@@ -39,8 +39,8 @@ fn options(file: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY)
         .foreign_keys(true)
-        // 8 MiB and no more a connection.
-        .pragma("cache_size", "-8192")
+        // 2 MiB and no more a connection.
+        .pragma("cache_size", "-2048")
         .pragma("journal_size_limit", "67108864")
 }
 
