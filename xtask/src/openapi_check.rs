@@ -24,6 +24,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let program = installed()?;
     let controller = Controller::start()?;
+    // So that there is something to find.
+    let whole = vmward_bundle::sample::harmful::harmless()?;
+    controller.post("/api/v1/bundles", |to| to.write_all(&whole))?;
     let report = root().join("out/schemathesis");
     let status = Command::new(program)
         .arg("run")

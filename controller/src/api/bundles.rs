@@ -33,7 +33,7 @@ const DRAIN: (u64, Duration) = (16 << 20, Duration::from_millis(500));
 /// of it was found to be whole. What was there before is not stored twice.
 #[utoipa::path(
     post, path = "/api/v1/bundles", tag = "agent",
-    request_body(content = ref("#/components/schemas/Bytes"), content_type = "application/zstd",
+    request_body(content = ref("#/components/schemas/Bytes"), content_type = "application/octet-stream",
         description = "A packed report (.tar.zst)"),
     responses(
         (status = 200, description = "It was here before, or a later one of the incident",
