@@ -10,7 +10,7 @@ const check = (title, run) => Object.assign(run, { title });
 export const a_list = check("the broken guest is listed with its trouble", async (looker, world) => {
   const page = await looker.open();
   await looker.go(`/guests?q=${encodeURIComponent(world.guest)}`);
-  const row = page.getByRole("row", { name: new RegExp(world.guest) });
+  const row = page.getByRole("row", { name: new RegExp(world.guest) }).first();
   assert.match(await row.textContent(), /running.*app-label fails.*open incident/s);
   await looker.isSound("guests");
   await looker.shot("real-guests");
@@ -19,7 +19,7 @@ export const a_list = check("the broken guest is listed with its trouble", async
 export const b_open = check("its incident says what is wrong and shows the evidence", async (looker, world) => {
   const page = await looker.open();
   await looker.go("/incidents?class=lock-wait");
-  await page.getByRole("row", { name: new RegExp(world.guest) }).getByRole("link", { name: /wait/ }).click();
+  await page.getByRole("row", { name: new RegExp(world.guest) }).getByRole("link", { name: /wait/ }).first().click();
   await page.locator("#verdict").waitFor();
   assert.match(await page.locator("header.chart").textContent(), /lock-wait.*Tasks of the guest wait/s);
   const blocked = page.locator("stack-fold").first();
@@ -47,7 +47,7 @@ export const c_live = check("a second fault appears on the open page by itself",
   console.log("next: second fault");
   await listed.first().waitFor({ timeout: 180000 });
   await looker.shot("real-second-fault");
-  await listed.locator(".badge", { hasText: "qemu-stuck" }).waitFor({ timeout: 180000 });
+  await listed.locator(".badge", { hasText: "qemu-stuck" }).first().waitFor({ timeout: 180000 });
   await looker.isSound("overview");
   await looker.shot("real-second-report");
 });
