@@ -1,9 +1,9 @@
-//! Artifacts on disk, named by their SHA-256.
+//! Artifacts on disk, named by their SHA-256. In the data folder:
 //!
 //! ```text
-//! DATA/artifacts/ab/abcd...   whole, checked, synced; each has a row in the database
-//! DATA/incoming/abcd...       the beginning of one that is being sent
-//! DATA/work/                  work in progress, swept away at start
+//! artifacts/ab/abcd...   whole, checked, synced; each has a row in the database
+//! incoming/abcd...       the beginning of one that is being sent
+//! work/                  work in progress, swept away at start
 //! ```
 //!
 //! A file is synced, then renamed, then its row is written: a crash leaves at worst a whole file

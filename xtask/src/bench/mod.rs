@@ -139,7 +139,11 @@ type Bench = fn(&Args, &mut Samples) -> Result<Vec<Figure>>;
 fn registry() -> Vec<(&'static str, &'static str, Bench)> {
     vec![
         ("demo", "fault to notice to bundle, pause, and the agent's cost at rest", demo::run),
-        ("hostile", "time and memory until the controller refuses a bundle that was made to harm", hostile::run),
+        (
+            "hostile",
+            "time and memory until the controller refuses a bundle that was made to harm",
+            hostile::run,
+        ),
         ("isolation", "the rounds of nine guests while the tenth misbehaves", isolation::run),
         ("upload", "a report written on the host to seen at the controller, and what both take", upload::run),
     ]
