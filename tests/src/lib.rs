@@ -8,5 +8,6 @@ pub mod binary;
 pub mod controller;
 pub mod fake;
 pub mod still;
+pub mod stored;
 pub mod sweep;
 pub mod ward;

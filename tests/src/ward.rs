@@ -30,6 +30,8 @@ pub struct Plan {
     pub more: String,
     /// Where events, rings and reports are kept; a folder that goes with the ward when absent.
     pub state: Option<PathBuf>,
+    /// Another program than that of this build.
+    pub program: Option<PathBuf>,
 }
 
 impl Plan {
@@ -42,6 +44,7 @@ impl Plan {
             settings: "prompt = \"patient# $\"\nwake = \"cr\"\nqmp-policy = \"hold\"\n".to_owned(),
             more: String::new(),
             state: None,
+            program: None,
         }
     }
 
@@ -85,6 +88,7 @@ pub struct Ward {
     agent: Child,
     folder: RunFolder,
     state: PathBuf,
+    program: PathBuf,
 }
 
 impl Ward {
@@ -100,8 +104,9 @@ impl Ward {
         for path in [&state, &folder.file("run")] {
             std::fs::create_dir_all(path).with_context(|| format!("while making {}", path.display()))?;
         }
-        let agent = spawn(&mut folder)?;
-        Ok(Ward { agent, folder, state })
+        let program = plan.program.clone().map_or_else(binary::vmward, Ok)?;
+        let agent = spawn(&program, &mut folder)?;
+        Ok(Ward { agent, folder, state, program })
     }
 
     /// Ends the agent without warning and starts it again on the same state.
@@ -110,7 +115,7 @@ impl Ward {
     /// When it cannot be started again.
     pub fn kill_and_restart(&mut self) -> Result<()> {
         self.kill()?;
-        self.agent = spawn(&mut self.folder)?;
+        self.agent = spawn(&self.program, &mut self.folder)?;
         Ok(())
     }
 
@@ -130,7 +135,7 @@ impl Ward {
     /// # Errors
     /// When it cannot be started.
     pub fn restart(&mut self) -> Result<()> {
-        self.agent = spawn(&mut self.folder)?;
+        self.agent = spawn(&self.program, &mut self.folder)?;
         Ok(())
     }
 
@@ -316,13 +321,13 @@ impl Drop for Ward {
     }
 }
 
-fn spawn(folder: &mut RunFolder) -> Result<Child> {
+fn spawn(program: &Path, folder: &mut RunFolder) -> Result<Child> {
     let log = File::options()
         .create(true)
         .append(true)
         .open(folder.file("agent.log"))
         .context("while opening the agent's log")?;
-    let agent = Command::new(binary::vmward()?)
+    let agent = Command::new(program)
         .arg("--config")
         .arg(folder.file("vmward.toml"))
         .arg("agent")
