@@ -1,12 +1,15 @@
 //! Takes requests apart, with a problem for whatever is wrong with them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -14,7 +17,10 @@ use crate::AppState;
 use crate::problem::Problem;
 
 /// How long a body waits until others have been dealt with.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What of a refused body is still read: bytes and time.
+const DRAIN: (usize, Duration) = (16 << 20, Duration::from_secs(2));
 
 /// Room for a body in memory; given back when dropped.
 #[derive(Debug)]
@@ -45,7 +51,13 @@ impl Room {
 /// When it is larger, comes too slowly or not to its end, or there is no room for it.
 pub async fn body(room: &Arc<Semaphore>, request: Request, limit: u64) -> Result<(Bytes, Room), Problem> {
     let (parts, body) = request.into_parts();
-    let room = Room::wait(room, &parts, limit).await?;
+    let room = match Room::wait(room, &parts, limit).await {
+        Ok(it) => it,
+        Err(problem) => {
+            drain(body).await;
+            return Err(problem);
+        }
+    };
     let mut request = Request::from_parts(parts, body);
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     axum::extract::DefaultBodyLimit::max(most).apply(&mut request);
@@ -53,6 +65,23 @@ pub async fn body(room: &Arc<Semaphore>, request: Request, limit: u64) -> Result
         Ok(it) => Ok((it, room)),
         Err(error) => Err(unread(&error, limit)),
     }
+}
+
+/// Reads on for a moment without keeping anything: an answer that comes before the end of the question
+/// is lost where the connection is reset.
+async fn drain(body: Body) {
+    let mut body = body.into_data_stream();
+    let mut left = DRAIN.0;
+    // Giving up is as good as the end.
+    let _ = tokio::time::timeout(DRAIN.1, async {
+        while let Some(Ok(piece)) = body.next().await {
+            match left.checked_sub(piece.len()) {
+                Some(less) => left = less,
+                None => break,
+            }
+        }
+    })
+    .await;
 }
 
 fn too_large(limit: u64) -> Problem {

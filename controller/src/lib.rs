@@ -90,8 +90,9 @@ impl AppState {
             buckets: Arc::new(limits::Buckets::new(limits.requests_per_second, limits.requests_burst)),
             places: places(limits.concurrent_requests),
             live_places: places(limits.live_readers),
-            // Two of the largest at a time: parsed, a body may take sixteen times its bytes.
-            bodies: kib(limits.body_bytes.saturating_mul(2)),
+            // One of the largest at a time, and a few small ones beside it: parsed, a body may take
+            // sixteen times its bytes.
+            bodies: kib(limits.body_bytes.saturating_add(limits.body_bytes / 4)),
             pieces: kib(limits.chunk_bytes.saturating_mul(8)),
             judging: places(1),
             stop: Arc::new(watch::Sender::new(false)),

@@ -84,7 +84,7 @@ impl Store {
 pub(super) async fn size_in(tx: &mut Tx, digest: &Digest) -> Result<Option<u64>, StoreError> {
     let row = sqlx::query("SELECT size FROM artifacts WHERE sha256 = $1")
         .bind(digest.as_str())
-        .fetch_optional(&mut **tx)
+        .fetch_optional(tx.connection()?)
         .await?;
     row.map(|it| size(it.number("size")?)).transpose()
 }

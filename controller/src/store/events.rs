@@ -111,7 +111,7 @@ pub(super) async fn put(tx: &mut Tx, host: HostId, event: &Event) -> Result<bool
     .bind(severity_rank(event.severity))
     .bind(event.guest.map(|it| it.to_string()))
     .bind(text(event)?)
-    .execute(&mut **tx)
+    .execute(tx.connection()?)
     .await?;
     Ok(done.rows_affected() == 1)
 }

@@ -62,7 +62,7 @@ impl Store {
         let before = looks(&mut tx, host).await?;
         sqlx::query("UPDATE guests SET present = 0 WHERE host = $1")
             .bind(host.to_string())
-            .execute(&mut *tx)
+            .execute(tx.connection()?)
             .await?;
         for guest in &push.guests {
             put(&mut tx, host, guest, push.at.utc).await?;
@@ -77,7 +77,7 @@ impl Store {
 async fn looks(tx: &mut Tx, host: HostId) -> Result<BTreeMap<GuestId, String>, StoreError> {
     let rows = sqlx::query("SELECT id, name, state, present, scenarios FROM guests WHERE host = $1")
         .bind(host.to_string())
-        .fetch_all(&mut **tx)
+        .fetch_all(tx.connection()?)
         .await?;
     rows.iter()
         .map(|it| {
@@ -102,7 +102,7 @@ async fn put(tx: &mut Tx, host: HostId, it: &GuestStatus, at: Timestamp) -> Resu
     .bind(it.incarnation.as_ref().map(text).transpose()?)
     .bind(text(&it.scenarios)?)
     .bind(micros(Timestamp::now()))
-    .execute(&mut **tx)
+    .execute(tx.connection()?)
     .await?;
     Ok(())
 }
@@ -130,7 +130,7 @@ pub(super) async fn heard(tx: &mut Tx, host: HostId, event: &Event) -> Result<()
     .bind(i64::MIN)
     .bind(event.incarnation.as_ref().map(text).transpose()?)
     .bind(micros(Timestamp::now()))
-    .execute(&mut **tx)
+    .execute(tx.connection()?)
     .await?;
     if let Some(state) = state {
         sqlx::query(
@@ -142,7 +142,7 @@ pub(super) async fn heard(tx: &mut Tx, host: HostId, event: &Event) -> Result<()
         .bind(i64::from(state != GuestState::Gone))
         .bind(guest.to_string())
         .bind(host.to_string())
-        .execute(&mut **tx)
+        .execute(tx.connection()?)
         .await?;
     }
     Ok(())

@@ -53,7 +53,7 @@ impl Store {
             .bind(text(&hello.protocols)?)
             .bind(text(&hello.capabilities)?)
             .bind(hello.host.to_string())
-            .execute(&mut *tx)
+            .execute(tx.connection()?)
             .await?;
         tx.commit().await?;
         Ok(())
@@ -81,13 +81,13 @@ pub(super) async fn seen(tx: &mut Tx, host: HostId, name: Option<&str>) -> Resul
     .bind(host.to_string())
     .bind(name.unwrap_or_default())
     .bind(now)
-    .execute(&mut **tx)
+    .execute(tx.connection()?)
     .await?;
     if let Some(name) = name {
         sqlx::query("UPDATE hosts SET name = $1 WHERE id = $2")
             .bind(name)
             .bind(host.to_string())
-            .execute(&mut **tx)
+            .execute(tx.connection()?)
             .await?;
     }
     Ok(())
@@ -103,13 +103,13 @@ pub(super) async fn counted(
     sqlx::query("UPDATE hosts SET stored_entries = stored_entries + $1 WHERE id = $2")
         .bind(stored)
         .bind(host.to_string())
-        .execute(&mut **tx)
+        .execute(tx.connection()?)
         .await?;
     if let Some(counters) = counters {
         sqlx::query("UPDATE hosts SET counters = $1 WHERE id = $2")
             .bind(text(counters)?)
             .bind(host.to_string())
-            .execute(&mut **tx)
+            .execute(tx.connection()?)
             .await?;
     }
     Ok(())

@@ -130,7 +130,7 @@ pub(super) async fn get_for(
         sqlx::query("UPDATE incidents SET host = $1 WHERE id = $2")
             .bind(host.to_string())
             .bind(id.to_string())
-            .execute(&mut **tx)
+            .execute(tx.connection()?)
             .await?;
     }
     Ok(known)
@@ -140,7 +140,7 @@ pub(super) async fn get_for(
 async fn get(tx: &mut Tx, id: IncidentId) -> Result<Option<Standing>, StoreError> {
     let mut query = QueryBuilder::<Db>::new(SELECT);
     query.push(" WHERE incidents.id = ").push_bind(id.to_string());
-    query.build().fetch_optional(&mut **tx).await?.as_ref().map(standing).transpose()
+    query.build().fetch_optional(tx.connection()?).await?.as_ref().map(standing).transpose()
 }
 
 /// Keeps an incident as it stands now.
@@ -168,7 +168,7 @@ pub(super) async fn put(tx: &mut Tx, it: &Standing) -> Result<(), StoreError> {
     .bind(it.examined.map(micros))
     .bind(it.closed.map(micros))
     .bind(i64::from(it.has_report))
-    .execute(&mut **tx)
+    .execute(tx.connection()?)
     .await?;
     Ok(())
 }

@@ -129,8 +129,7 @@ impl Store {
     /// # Errors
     /// When it cannot.
     pub async fn ready(&self) -> Result<(), StoreError> {
-        sqlite::begin(&self.writer).await?.rollback().await?;
-        Ok(())
+        sqlite::begin(&self.writer).await?.rollback().await
     }
 
     /// Closes it in an orderly way.

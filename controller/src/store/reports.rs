@@ -80,7 +80,7 @@ pub(super) async fn put(tx: &mut Tx, host: HostId, it: &IncomingReport) -> Resul
     let written = micros(it.manifest.written.utc);
     let there = sqlx::query("SELECT written FROM reports WHERE incident = $1")
         .bind(incident.id.to_string())
-        .fetch_optional(&mut **tx)
+        .fetch_optional(tx.connection()?)
         .await?;
     if let Some(there) = there
         && there.number("written")? >= written
@@ -102,7 +102,7 @@ pub(super) async fn put(tx: &mut Tx, host: HostId, it: &IncomingReport) -> Resul
     .bind(text(&it.withheld)?)
     .bind(it.conclusion.as_ref().map(text).transpose()?)
     .bind(&it.not_concluded)
-    .execute(&mut **tx)
+    .execute(tx.connection()?)
     .await?;
     let mut standing =
         known.unwrap_or_else(|| Standing::new(incident.id, host, incident.guest, incident.notice.at.utc));

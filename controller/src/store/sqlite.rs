@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, SqlSafeStr, SqliteConnection};
 
@@ -15,8 +16,6 @@ use super::StoreError;
 pub type Db = sqlx::Sqlite;
 /// A pool of connections to it.
 pub type Pool = sqlx::Pool<Db>;
-/// A transaction on it.
-pub type Tx = sqlx::Transaction<'static, Db>;
 /// A row from it.
 pub type Row = sqlx::sqlite::SqliteRow;
 
@@ -71,13 +70,63 @@ fn migrator() -> Migrator {
     Migrator::with_migrations(vec![step(1, "begin", include_str!("../../migrations/0001_begin.sql"))])
 }
 
+/// A transaction that writes. Unless it is committed its connection is closed, which undoes it: after
+/// a full disk SQLite has rolled back by itself, and sqlx's own transactions then count wrong for
+/// ever ("attempted to call begin_with at non-zero transaction depth").
+#[derive(Debug)]
+pub struct Tx(Option<PoolConnection<Db>>);
+
 /// Begins a transaction that will write. It takes the lock at once: one that read first could not
 /// get it any more where another process has written since.
 ///
 /// # Errors
 /// When the lock cannot be had in time.
 pub async fn begin(writer: &Pool) -> Result<Tx, StoreError> {
-    Ok(writer.begin_with("BEGIN IMMEDIATE").await?)
+    let mut tx = Tx(Some(writer.acquire().await?));
+    sqlx::query("BEGIN IMMEDIATE").execute(tx.connection()?).await?;
+    Ok(tx)
+}
+
+impl Tx {
+    /// What its statements are run on.
+    ///
+    /// # Errors
+    /// Never: the connection is there until the end.
+    pub fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        let ended = || StoreError::Broken("a transaction that has ended".to_owned());
+        self.0.as_deref_mut().ok_or_else(ended)
+    }
+
+    /// Keeps what was written. It is synced when this returns.
+    ///
+    /// # Errors
+    /// When there is no room; nothing of it is kept then.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        self.end("COMMIT").await
+    }
+
+    /// Keeps nothing.
+    ///
+    /// # Errors
+    /// When the connection is broken, which keeps nothing either.
+    pub async fn rollback(mut self) -> Result<(), StoreError> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(&mut self, how: &'static str) -> Result<(), StoreError> {
+        sqlx::query(how).execute(self.connection()?).await?;
+        // Only now may somebody else have it.
+        self.0 = None;
+        Ok(())
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.0 {
+            connection.close_on_drop();
+        }
+    }
 }
 
 /// Writes a copy of the database to `to`, as it is at this moment, while it is in use.
@@ -111,6 +160,28 @@ mod tests {
         }
         let row = sqlx::query("PRAGMA journal_mode").fetch_one(&writer).await.unwrap();
         assert_eq!(row.get::<String, _>(0), "wal");
+    }
+
+    #[tokio::test]
+    async fn what_ends_without_a_commit_leaves_nothing_and_stops_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, readers) = open(&dir.path().join("db")).await.unwrap();
+        let insert = "INSERT INTO artifacts (sha256, size, stored) VALUES ('x', 1, 1)";
+        for _ in 0..3 {
+            let mut tx = begin(&writer).await.unwrap();
+            sqlx::query(insert).execute(tx.connection().unwrap()).await.unwrap();
+            // As after a full disk: SQLite has ended the transaction, and nobody has told sqlx.
+            sqlx::query("ROLLBACK").execute(tx.connection().unwrap()).await.unwrap();
+            assert!(tx.commit().await.is_err());
+            let mut dropped = begin(&writer).await.unwrap();
+            sqlx::query(insert).execute(dropped.connection().unwrap()).await.unwrap();
+        }
+        let count = || sqlx::query("SELECT COUNT(*) FROM artifacts").fetch_one(&readers);
+        assert_eq!(count().await.unwrap().get::<i64, _>(0), 0);
+        let mut tx = begin(&writer).await.unwrap();
+        sqlx::query(insert).execute(tx.connection().unwrap()).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(count().await.unwrap().get::<i64, _>(0), 1);
     }
 
     #[tokio::test]

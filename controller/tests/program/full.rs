@@ -1,5 +1,5 @@
 //! No room: the program may make no file larger than so much, which a disk without room says in the
-//! same way. Nothing half is left, and what fits is still taken.
+//! same way. Nothing half is left, what fits is still taken, and with room again everything is.
 
 use std::process::Command;
 
@@ -14,7 +14,10 @@ fn without_room_the_answer_says_so_and_the_program_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     // 2 MiB in blocks of 512 bytes, as POSIX counts them. The signal would end the program.
     let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' XFSZ; ulimit -f 4096; exec \"$0\" --data \"$1\" serve --listen 127.0.0.1:0"]);
+    shell.args([
+        "-c",
+        "trap '' XFSZ; ulimit -S -f 4096; exec \"$0\" --data \"$1\" serve --listen 127.0.0.1:0",
+    ]);
     shell.arg(program()).arg(dir.path());
     let controller = Controller::spawn(shell);
     let address = controller.address;
@@ -54,13 +57,20 @@ fn without_room_the_answer_says_so_and_the_program_goes_on() {
         answer.status == 507
     });
     let refused = refused.expect("the database never met the bound");
+    for _ in 0..3 {
+        let answer = json(address, "POST", "/api/v1/events", &batch(refused)).unwrap();
+        assert_eq!(answer.status, 507, "{answer:?}");
+    }
     assert_eq!(get(address, "/healthz").unwrap().status, 200);
-    controller.kill();
+    assert_eq!(get(address, "/api/v1/events?limit=1").unwrap().status, 200);
     // With room again, what was refused is taken, and what was taken is there.
-    let controller = Controller::start(dir.path());
-    let answer = json(controller.address, "POST", "/api/v1/events", &batch(refused)).unwrap();
+    let pid = controller.pid.to_string();
+    let room = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status();
+    assert!(room.expect("prlimit of util-linux has to be there").success());
+    let answer = json(address, "POST", "/api/v1/events", &batch(refused)).unwrap();
     assert_eq!(answer.json(), json!({ "stored": 100, "duplicates": 0 }));
-    let hosts = get(controller.address, "/api/v1/hosts").unwrap().json();
+    let hosts = get(address, "/api/v1/hosts").unwrap().json();
     assert_eq!(hosts["hosts"][0]["stored_entries"], (stored + 1) * 100);
-    assert_eq!(piece(controller.address, &digest(&large), 0, large.len(), &large).unwrap().status, 200);
+    assert_eq!(piece(address, &digest(&large), 0, large.len(), &large).unwrap().status, 200);
+    assert!(controller.stop().success());
 }
