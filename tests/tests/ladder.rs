@@ -31,6 +31,7 @@ fn examined(guest: &Guest) -> Result<(Context, Monitor)> {
         sysrq: None,
         pauser: None,
         vcpu_threads: OnceLock::new(),
+        queues_since: OnceLock::new(),
     };
     Ok((context, monitor))
 }
