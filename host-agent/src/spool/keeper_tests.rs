@@ -192,6 +192,7 @@ async fn a_full_disk_is_told_of_and_got_over_without_a_loss() {
     disk.room(None);
     let standing = kept.until("the recovery", |it| it.problem.is_none() && it.counters.waiting >= 1).await;
     assert_eq!(standing.counters.made, sum(&standing.counters));
+    assert!(kept.events.flushed(LONG).await);
     let told = kept.told();
     let severities: Vec<Severity> = told.iter().skip(1).map(|it| it.severity).collect();
     assert_eq!(severities, [Severity::Error, Severity::Warn], "{told:?}");
