@@ -20,6 +20,12 @@ pub struct Args {
     examples: u32,
 }
 
+impl Default for Args {
+    fn default() -> Args {
+        Args { examples: 100 }
+    }
+}
+
 /// Runs it.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let program = installed()?;

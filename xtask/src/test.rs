@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::run::{cargo, on_path, root, step};
-use crate::{fixtures, generate, setup, sweep, tidy};
+use crate::{fixtures, generate, openapi_check, setup, sweep, tidy};
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -56,6 +56,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         step("accuracy", cargo().args(["xtask", "accuracy", "--corpus"]).arg(corpora))?;
     }
     if args.all && args.filter.is_none() {
+        eprintln!("== openapi-check");
+        let code = openapi_check::run(&openapi_check::Args::default())?;
+        if code != ExitCode::SUCCESS {
+            eprintln!("== openapi-check: FAILED");
+            return Ok(code);
+        }
         eprintln!("== sweep: every fault three times; resumes where it was cut off");
         return sweep::run(&sweep::Args::everything());
     }
