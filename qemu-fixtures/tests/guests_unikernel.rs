@@ -37,6 +37,11 @@ fn idle_answers_uptime_and_halts_in_between() -> Outcome {
     console.write_all(b"uptime\r")?;
     let answer = read_until(&mut console, "load average");
     assert!(answer.contains(" up 0:00:"), "{answer:?}");
+    read_until(&mut console, PROMPT);
+    // As an agent frames its question, so that the echo is no answer.
+    console.write_all(b"echo VW''A1; uptime; echo VW''Z1:$?\r")?;
+    let answer = read_until(&mut console, "VWZ1:0");
+    assert!(answer.contains("VWA1\r\n"), "{answer:?}");
     assert_eq!(guest.qmp()?.status()?, "running");
     Ok(())
 }
