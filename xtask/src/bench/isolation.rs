@@ -98,7 +98,8 @@ pub fn run(args: &Args, samples: &mut Samples) -> Result<Vec<Figure>> {
     );
     let ward = Ward::start(&plan)?;
     std::thread::sleep(Duration::from_secs(15));
-    for way in WAYS {
+    let chosen = |way: &&str| args.faults.is_empty() || args.faults.iter().any(|it| it == way);
+    for way in WAYS.into_iter().filter(chosen) {
         for number in 0..args.runs.unwrap_or(RUNS) {
             for bad in [false, true] {
                 if samples
@@ -152,7 +153,7 @@ fn phase(ward: &Ward, nine: &[String], from_ms: u64, to_ms: u64) -> Result<Value
 
 fn figures(samples: &Samples) -> Vec<Figure> {
     let mut figures = Vec::new();
-    for way in WAYS {
+    for way in WAYS.into_iter().filter(|way| samples.lines.iter().any(|it| it["way"] == *way)) {
         let took = |bad: bool| -> Vec<f64> {
             let of = samples.lines.iter().filter(|it| it["way"] == way && it["bad"] == bad);
             of.filter_map(|it| it["took_us"].as_array()).flatten().filter_map(Value::as_f64).collect()

@@ -31,7 +31,7 @@ pub struct Args {
     /// How many runs (each benchmark has its own default).
     #[arg(long)]
     pub runs: Option<usize>,
-    /// Only these faults, separated by commas.
+    /// Only these faults (of `isolation`: these ways to misbehave), separated by commas.
     #[arg(long, value_delimiter = ',')]
     pub faults: Vec<String>,
     /// Only these kernels, separated by commas.

@@ -22,7 +22,10 @@ use super::text::{plain, without_kernel_records};
 use crate::transport::holders::{Holder, occupancy};
 
 /// Bytes read before other tasks get their turn.
-const READ_PER_TURN: usize = 64 << 10;
+const READ_PER_TURN: usize = 16 << 10;
+/// What a console that floods leaves to others after each turn. It may still say several MB a second, more than
+/// a serial line of QEMU does, so that no guest waits for us.
+const BREATH: Duration = Duration::from_millis(1);
 /// How much of the end of the text the guard looks at.
 const NEAR: usize = 4 << 10;
 /// Bytes that may wait to be written.
@@ -177,18 +180,20 @@ impl Actor {
                 },
                 ready = link.ready(!self.unsent.is_empty()) => {
                     let step = ready.and_then(|()| self.write(&link)).and_then(|()| self.read(&link));
-                    match step {
-                        Ok(0) => {}
-                        Ok(_) => {
-                            if !heard {
-                                heard = true;
-                                self.state.send_replace(LinkState::Connected);
-                            }
-                        }
+                    let count = match step {
+                        Ok(count) => count,
                         Err(e) => return Some(e.to_string()),
+                    };
+                    if count > 0 && !heard {
+                        heard = true;
+                        self.state.send_replace(LinkState::Connected);
                     }
                     // A console that floods gives way to all others after each turn.
-                    tokio::task::yield_now().await;
+                    if count >= READ_PER_TURN {
+                        tokio::time::sleep(BREATH).await;
+                    } else {
+                        tokio::task::yield_now().await;
+                    }
                 }
                 () = sleep_until(search_at.unwrap_or(look_at)), if search_at.is_some() => self.search(),
                 () = sleep_until(look_at), if !heard && lookout.is_none() => {
