@@ -178,10 +178,15 @@ fn same_site(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
 fn local_name(headers: &HeaderMap) -> Result<(), Problem> {
     let host = headers.get(header::HOST).and_then(|it| it.to_str().ok());
     let name = host.and_then(|it| it.parse::<Authority>().ok());
+    // An address is no name that could be rebound, and 127.0.0.2 may be what is listened on.
+    let own = |it: &str| {
+        let address = it.trim_start_matches('[').trim_end_matches(']');
+        it == "localhost" || address.parse::<IpAddr>().is_ok_and(|it| it.to_canonical().is_loopback())
+    };
     match name.as_ref().map(Authority::host) {
-        Some("localhost" | "127.0.0.1" | "[::1]") => Ok(()),
+        Some(it) if own(it) => Ok(()),
         _ => {
-            let detail = "without tokens the controller answers to localhost, 127.0.0.1 and [::1] only";
+            let detail = "without tokens the controller answers to localhost, 127.0.0.1 and [::1] only: it was asked by another name";
             Err(Problem::new(StatusCode::FORBIDDEN, detail))
         }
     }
@@ -199,10 +204,12 @@ mod tests {
 
     #[test]
     fn another_name_for_this_machine_is_refused() {
-        for good in ["localhost", "localhost:8471", "127.0.0.1:9000", "[::1]:8471"] {
+        for good in ["localhost", "localhost:8471", "127.0.0.1:9000", "127.0.0.2:9000", "[::1]:8471"] {
             assert!(local_name(&headers(&[("host", good)])).is_ok(), "{good}");
         }
-        for bad in ["evil.example", "evil.example:8471", "localhost.evil.example", "127.0.0.1@evil", ""] {
+        for bad in
+            ["evil.example", "evil.example:8471", "localhost.evil.example", "127.0.0.1@evil", "10.0.0.1", ""]
+        {
             assert!(local_name(&headers(&[("host", bad)])).is_err(), "{bad}");
         }
         assert!(local_name(&headers(&[])).is_err());

@@ -45,7 +45,8 @@ pub async fn report(state: &AppState, commit: ReportCommit) -> Answer<Receipt> {
 /// Stores events. Durable when this returns.
 ///
 /// # Errors
-/// When one of them makes no sense, which is then told, or the store does not work. None is kept then.
+/// When one of them makes no sense, which is then told, or the store does not work: none is kept then. When
+/// another event of its number is here: the rest is kept, and protocol 1 knows no receipt that would say so.
 pub async fn events(
     state: &AppState,
     host: HostId,
@@ -56,7 +57,11 @@ pub async fn events(
     if let Some(Incoming::Refused(why)) = looked.iter().find(|it| matches!(it, Incoming::Refused(_))) {
         return Err(Problem::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, why.clone()));
     }
-    take(state, host, Some(host_name), None, looked).await
+    let receipts = take(state, host, Some(host_name), None, looked).await?;
+    match receipts.iter().find_map(|it| if let Receipt::Refused { why } = it { Some(why) } else { None }) {
+        Some(why) => Err(Problem::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, why.clone())),
+        None => Ok(receipts),
+    }
 }
 
 /// Stores entries of a spool, each with its own receipt. Durable when this returns.

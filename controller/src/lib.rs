@@ -53,8 +53,10 @@ pub struct AppState {
     pub metrics: Arc<metrics::Metrics>,
     /// How many requests each peer has left.
     pub buckets: Arc<limits::Buckets>,
-    /// Places for requests that are worked on at the same time.
+    /// Places for requests that read and are worked on at the same time.
     pub places: Arc<Semaphore>,
+    /// The same for those that send, which may take long: a piece over a thin link.
+    pub senders: Arc<Semaphore>,
     /// Places for readers of the live stream.
     pub live_places: Arc<Semaphore>,
     /// Room for JSON bodies in memory, in KiB.
@@ -89,6 +91,7 @@ impl AppState {
             metrics: Arc::default(),
             buckets: Arc::new(limits::Buckets::new(limits.requests_per_second, limits.requests_burst)),
             places: places(limits.concurrent_requests),
+            senders: places(limits.concurrent_requests.saturating_mul(4)),
             live_places: places(limits.live_readers),
             // One of the largest at a time, and a few small ones beside it: parsed, a body may take
             // sixteen times its bytes.

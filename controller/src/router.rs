@@ -17,6 +17,10 @@ use crate::{AppState, api, auth, extract, metrics, page};
 /// Most bytes of a body where no handler says otherwise (forms).
 const FORM_BYTES: usize = 64 << 10;
 
+/// The same of the login form, which anybody may send, and how long it may take to come.
+const LOGIN_BYTES: usize = 4 << 10;
+const FORM: Duration = Duration::from_secs(10);
+
 /// Headers of every answer that does not set them itself.
 const HEADERS: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -72,12 +76,37 @@ async fn in_time(State(state): State<AppState>, request: Request, next: Next) ->
     let long = upload || request.uri().path().starts_with("/api/v1/bundles");
     let seconds = if long { limits.upload_seconds } else { limits.request_seconds };
     let until = tokio::time::Instant::now() + Duration::from_secs(seconds);
-    let Ok(Ok(_place)) = tokio::time::timeout_at(until, state.places.acquire()).await else {
+    // The one body that anybody may send is here before it takes a place: as many slow ones as there are
+    // places would keep everybody out.
+    let request = match request.uri().path() {
+        "/login" | "/logout" => match tokio::time::timeout(FORM, small(request)).await {
+            Ok(Ok(it)) => it,
+            Ok(Err(problem)) => return problem.into_response(),
+            Err(_) => return extract::slow().into_response(),
+        },
+        _ => request,
+    };
+    // Who sends may be at the end of a thin link: readers and health do not wait for that.
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let places = if reads { &state.places } else { &state.senders };
+    let Ok(Ok(_place)) = tokio::time::timeout_at(until, places.acquire()).await else {
         return Problem::busy("too many requests at the same time").into_response();
     };
     match tokio::time::timeout_at(until, next.run(request)).await {
         Ok(it) => it,
         Err(_) => extract::slow().into_response(),
+    }
+}
+
+/// The request with its whole body, which is that of the login form.
+async fn small(request: Request) -> Result<Request, Problem> {
+    let (parts, body) = request.into_parts();
+    match axum::body::to_bytes(body, LOGIN_BYTES).await {
+        Ok(it) => Ok(Request::from_parts(parts, it.into())),
+        Err(_) => {
+            let detail = format!("the form is larger than {LOGIN_BYTES} bytes, or broke off");
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
+        }
     }
 }
 

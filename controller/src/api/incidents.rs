@@ -16,7 +16,7 @@ use crate::problem::{Answer, Problem};
 use crate::store::view::{IncidentDetail, IncidentFilter, IncidentRow, Page};
 
 /// Longest text that is searched for, in characters.
-const TEXT: usize = 200;
+pub const TEXT: usize = 200;
 
 /// Which incidents are wanted.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -68,6 +68,7 @@ pub async fn get_all(
         host: wanted.host.map(HostId),
         class: wanted.class,
         state: wanted.state,
+        unclosed: false,
         severity: wanted.severity,
         text: wanted.text,
         before: wanted.before.map(IncidentId),

@@ -9,12 +9,13 @@ use axum::extract::{Form, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
+use vmward_report_view::page::{self as view, Software};
 
-use crate::AppState;
 use crate::auth::{COOKIE, GUESS, Remote, hash};
 use crate::limits::Peer;
 use crate::problem::{Answer, Problem};
 use crate::store::tokens::Role;
+use crate::{AppState, SOFTWARE};
 
 /// How long a browser keeps the cookie, in seconds.
 const KEPT: u32 = 30 * 24 * 3600;
@@ -37,7 +38,7 @@ impl std::fmt::Debug for Given {
     get, path = "/login", tag = "reader", security(()),
     responses((status = 200, description = "A form", body = String, content_type = "text/html"))
 )]
-pub async fn form() -> Response {
+pub async fn form() -> Answer<Response> {
     page(StatusCode::OK, "")
 }
 
@@ -63,7 +64,7 @@ pub async fn post(
     if !found.is_some_and(|it| it.role == Role::Reader) {
         let remote = remote.map_or(IpAddr::from([127, 0, 0, 1]), |it| it.0.0.ip());
         state.spend(&Peer::from(remote), GUESS)?;
-        return Ok(page(StatusCode::UNAUTHORIZED, "No reader has this token."));
+        return page(StatusCode::UNAUTHORIZED, "No reader has this token.");
     }
     let secure = if state.config.tls.is_some() { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={KEPT}{secure}");
@@ -88,16 +89,7 @@ fn cookie_and_home(cookie: &str) -> Answer<Response> {
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response())
 }
 
-/// The form, which needs neither style nor script.
-fn page(status: StatusCode, said: &'static str) -> Response {
-    let body = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>vmward: log in</title>\n<main>\n<h1>vmward</h1>\n<p role=\"status\">{said}</p>\n\
-         <form method=\"post\" action=\"/login\">\n<label for=\"token\">Token of a reader</label>\n\
-         <input id=\"token\" name=\"token\" type=\"password\" autocomplete=\"current-password\" required autofocus>\n\
-         <button>Log in</button>\n</form>\n</main>\n</html>\n"
-    );
-    let policy = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
-    (status, [(header::CONTENT_SECURITY_POLICY, policy)], Html(body)).into_response()
+fn page(status: StatusCode, said: &'static str) -> Answer<Response> {
+    let body = view::login(&Software(SOFTWARE.into()), said).map_err(|it| Problem::broke(&it))?;
+    Ok((status, [(header::CONTENT_SECURITY_POLICY, view::POLICY)], Html(body)).into_response())
 }

@@ -14,6 +14,7 @@ use vmward_report_view::page::{self, Choice, Field, Filter, IncidentView};
 use super::answer::{self, software};
 use super::{chart, rows};
 use crate::AppState;
+use crate::api::incidents::TEXT;
 use crate::extract::{Path, Query};
 use crate::problem::{Answer, Problem};
 use crate::store::view::{HostRow, IncidentFilter, USUAL_ROWS};
@@ -31,8 +32,11 @@ pub(super) struct Asked {
     before: String,
 }
 
+/// Every state but the last.
+const UNCLOSED: &str = "unclosed";
 /// States as a reader calls them.
-const STATES: [(&str, &str); 4] = [
+const STATES: [(&str, &str); 5] = [
+    (UNCLOSED, "not closed"),
     ("open", "open, not examined"),
     ("examining", "being examined"),
     ("reported", "examined, goes on"),
@@ -54,11 +58,19 @@ fn named<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Answer<Option<T>>
 impl Asked {
     fn filter(&self) -> Answer<IncidentFilter> {
         let text = self.q.trim();
+        // SQLite gives up on a long pattern.
+        if text.chars().count() > TEXT {
+            return Err(Problem::bad(format!("the words to look for have more than {TEXT} characters")));
+        }
+        // What a reader calls open is whatever has not ended.
+        let unclosed = self.state == UNCLOSED;
+        let state = if unclosed { "" } else { self.state.as_str() };
         Ok(IncidentFilter {
             guest: named::<Uuid>("guest", &self.guest)?.map(GuestId),
             host: named::<Uuid>("host", &self.host)?.map(HostId),
             class: named::<Class>("class", &self.class)?,
-            state: named::<IncidentState>("state", &self.state)?,
+            state: named::<IncidentState>("state", state)?,
+            unclosed,
             severity: named::<Severity>("severity", &self.severity)?,
             text: (!text.is_empty()).then(|| text.to_owned()),
             before: named::<Uuid>("incident", &self.before)?.map(IncidentId),
@@ -153,7 +165,8 @@ mod tests {
     #[test]
     fn values_are_read_by_the_names_that_the_form_has() {
         for (state, _) in STATES {
-            assert!(named::<IncidentState>("state", state).unwrap().is_some());
+            let filter = Asked { state: state.into(), ..Asked::default() }.filter().unwrap();
+            assert!(filter.state.is_some() != filter.unclosed, "{state}");
         }
         for (severity, _) in SEVERITIES {
             assert!(named::<Severity>("severity", severity).unwrap().is_some());

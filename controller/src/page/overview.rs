@@ -10,7 +10,7 @@ use super::answer::{self, software};
 use super::rows;
 use crate::AppState;
 use crate::problem::Answer;
-use crate::store::view::{IncidentFilter, IncidentRow};
+use crate::store::view::IncidentFilter;
 
 /// Open incidents shown.
 const OPEN: u32 = 100;
@@ -20,12 +20,12 @@ const CLOSED: u32 = 8;
 pub(super) async fn get(State(state): State<AppState>, headers: HeaderMap) -> Answer<Response> {
     let guests = state.store.guests().await?;
     let hosts = state.store.hosts().await?;
-    let mut open: Vec<IncidentRow> = Vec::new();
-    for it in [IncidentState::Open, IncidentState::Examining, IncidentState::Reported] {
-        open.extend(in_state(&state, it, OPEN).await?);
-    }
+    let wanted = IncidentFilter { unclosed: true, limit: OPEN, ..IncidentFilter::default() };
+    let mut open = state.store.incidents(&wanted).await?.rows;
     open.sort_by_key(|it| std::cmp::Reverse((it.opened, it.id)));
-    let closed = in_state(&state, IncidentState::Closed, CLOSED).await?;
+    let closed = Some(IncidentState::Closed);
+    let wanted = IncidentFilter { state: closed, limit: CLOSED, ..IncidentFilter::default() };
+    let closed = state.store.incidents(&wanted).await?.rows;
     let view = Overview {
         hosts: rows::hosts(&hosts, &guests),
         guests: guests.iter().map(rows::guest).collect(),
@@ -33,9 +33,4 @@ pub(super) async fn get(State(state): State<AppState>, headers: HeaderMap) -> An
         closed: closed.iter().map(rows::incident).collect(),
     };
     answer::page(&headers, page::overview(&software(), &view))
-}
-
-async fn in_state(state: &AppState, wanted: IncidentState, limit: u32) -> Answer<Vec<IncidentRow>> {
-    let filter = IncidentFilter { state: Some(wanted), limit, ..IncidentFilter::default() };
-    Ok(state.store.incidents(&filter).await?.rows)
 }

@@ -48,7 +48,7 @@ impl Pages {
 #[tokio::test]
 async fn every_page_has_the_policy_and_refers_to_what_is_served() {
     let pages = Pages::new().await;
-    for path in ["/", "/guests", "/incidents?state=closed&q=%3Cu%3E", "/hosts"] {
+    for path in ["/", "/guests", "/incidents?state=closed&q=%3Cu%3E", "/incidents?state=unclosed", "/hosts"] {
         let page = pages.get(path, "text/html").await;
         assert_eq!(page.status, StatusCode::OK, "{path}");
         let policy = page.header(header::CONTENT_SECURITY_POLICY);
@@ -77,6 +77,7 @@ async fn an_error_is_a_page_for_people_and_a_problem_for_programs() {
         ("/incidents?class=%3Cscript%3E", 400),
         ("/nowhere/%3Cscript%3E", 404),
         ("/static/ward.css", 404),
+        (&format!("/incidents?q={}", "_".repeat(30_000)), 400),
     ] {
         let page = pages.get(path, "text/html").await;
         assert_eq!(page.status.as_u16(), status, "{path}: {}", page.text);

@@ -64,16 +64,15 @@ impl Store {
         for entry in entries {
             let receipt = match entry {
                 Incoming::Event(event) => {
-                    if events::put(&mut tx, host, event).await? {
+                    let receipt = events::put(&mut tx, host, event).await?;
+                    if receipt == Receipt::Stored {
                         told += 1;
                         guests::heard(&mut tx, host, event).await?;
                         if let Some(incident) = incidents::heard(&mut tx, host, event).await? {
                             changed.insert((incident, event.guest));
                         }
-                        Receipt::Stored
-                    } else {
-                        Receipt::Duplicate
                     }
+                    receipt
                 }
                 Incoming::Report(report) => {
                     let receipt = reports::put(&mut tx, host, report).await?;

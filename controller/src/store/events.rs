@@ -4,7 +4,7 @@ use futures_util::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
-use vmward_model::exchange::HostId;
+use vmward_model::exchange::{HostId, Receipt};
 use vmward_model::{Event, GuestId};
 
 use super::row::{Columns, micros, severity_rank, text};
@@ -97,8 +97,9 @@ impl Store {
     }
 }
 
-/// Keeps an event; gives whether it is new.
-pub(super) async fn put(tx: &mut Tx, host: HostId, event: &Event) -> Result<bool, StoreError> {
+/// Keeps an event. One of the same number and moment is the same event; one of another moment is not, and
+/// to call it stored would lose it: two agents have the same identity, or one has lost its numbers.
+pub(super) async fn put(tx: &mut Tx, host: HostId, event: &Event) -> Result<Receipt, StoreError> {
     let seq = i64::try_from(event.seq)
         .map_err(|_| StoreError::Asked("an event's number is too large".to_owned()))?;
     let done = sqlx::query(
@@ -113,7 +114,22 @@ pub(super) async fn put(tx: &mut Tx, host: HostId, event: &Event) -> Result<bool
     .bind(text(event)?)
     .execute(tx.connection()?)
     .await?;
-    Ok(done.rows_affected() == 1)
+    if done.rows_affected() == 1 {
+        return Ok(Receipt::Stored);
+    }
+    let there = sqlx::query("SELECT at FROM events WHERE host = $1 AND seq = $2")
+        .bind(host.to_string())
+        .bind(seq)
+        .fetch_one(tx.connection()?)
+        .await?;
+    if there.number("at")? == micros(event.at.utc) {
+        return Ok(Receipt::Duplicate);
+    }
+    let why = format!(
+        "another event {seq} of this host is here: two agents have the same id (the file `host` in the state \
+         folder, copied with a disk?), or the agent's events were removed"
+    );
+    Ok(Receipt::Refused { why })
 }
 
 fn event_row(it: &Row) -> Result<EventRow, StoreError> {

@@ -2,7 +2,7 @@
 
 use sqlx::QueryBuilder;
 use vmward_model::exchange::HostId;
-use vmward_model::{Event, EventKind, GuestId, IncidentId};
+use vmward_model::{Event, EventKind, GuestId, IncidentId, IncidentState};
 
 use super::incident::{Standing, SummaryRank};
 use super::row::{self, Columns, micros};
@@ -37,6 +37,9 @@ impl Store {
         }
         if let Some(state) = filter.state {
             query.push(" AND incidents.state = ").push_bind(row::state_rank(state));
+        }
+        if filter.unclosed {
+            query.push(" AND incidents.state < ").push_bind(row::state_rank(IncidentState::Closed));
         }
         if let Some(severity) = filter.severity {
             query.push(" AND incidents.severity >= ").push_bind(row::severity_rank(severity));

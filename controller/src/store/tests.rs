@@ -51,6 +51,19 @@ async fn an_event_that_is_sent_again_is_there_once() {
 }
 
 #[tokio::test]
+async fn another_event_of_a_number_that_was_used_is_refused_and_not_called_stored() {
+    let (_dir, store) = store().await;
+    assert_eq!(take(&store, host(1), &events(vec![note(1)])).await, [Receipt::Stored]);
+    let mut other = note(1);
+    other.at = at(4000);
+    let receipts = take(&store, host(1), &events(vec![note(1), other, note(2)])).await;
+    let [Receipt::Duplicate, Receipt::Refused { why }, Receipt::Stored] = receipts.as_slice() else {
+        panic!("{receipts:?}")
+    };
+    assert!(why.contains("two agents have the same id"), "{why}");
+}
+
+#[tokio::test]
 async fn a_report_waits_for_its_artifacts_and_is_there_once() {
     let (_dir, store) = store().await;
     let entry = [incoming(Class::DiskStall, 1)];
@@ -122,6 +135,10 @@ async fn incidents_are_found_by_what_narrows_and_turned_over_page_by_page() {
     assert_eq!(find(text("WEB-1")).await.0.len(), 3);
     assert_eq!(find(text("web%")).await.0.len(), 0, "a per cent sign is itself");
     assert_eq!(find(text("'; DROP TABLE incidents; --")).await.0.len(), 0);
+    let unclosed = IncidentFilter { unclosed: true, ..all.clone() };
+    assert_eq!(find(unclosed.clone()).await.0.len(), 3, "reported, and going on");
+    take(&store, host(1), &events(vec![incident_event(9, incident_id(2), "closed", Severity::Info)])).await;
+    assert_eq!(find(unclosed).await.0, [incident_id(3), incident_id(1)]);
     let others = IncidentFilter { guest: Some(guest(2)), ..all.clone() };
     assert_eq!(find(others).await.0.len(), 0);
     let (first, next) = find(IncidentFilter { limit: 2, ..all.clone() }).await;

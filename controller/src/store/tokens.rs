@@ -74,6 +74,19 @@ impl Store {
         row.as_ref().map(token_row).transpose()
     }
 
+    /// Whether a token is still good. A new one of the same name is another.
+    ///
+    /// # Errors
+    /// When the database says no.
+    pub async fn has_token(&self, token: &Token) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT 1 FROM tokens WHERE name = $1 AND created = $2")
+            .bind(&token.name)
+            .bind(micros(token.created))
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.is_some())
+    }
+
     /// Every token, by name.
     ///
     /// # Errors

@@ -157,6 +157,8 @@ pub struct IncidentFilter {
     pub class: Option<Class>,
     /// In this state.
     pub state: Option<IncidentState>,
+    /// In any state but the last.
+    pub unclosed: bool,
     /// Of at least this severity.
     pub severity: Option<Severity>,
     /// With this in its guest's name, its summary, its scenario or its id, whatever the case.

@@ -175,4 +175,30 @@ async fn more_than_may_be_worked_on_is_a_problem() {
     let place = ward.state.live_places.clone().acquire_owned().await.unwrap();
     ward.get("/api/v1/live").await.problem(503);
     drop(place);
+    let place = ward.state.senders.clone().acquire_many_owned(4).await.unwrap();
+    ward.json(Method::POST, "/api/hello", &json!({})).await.problem(503);
+    assert_eq!(ward.get("/healthz").await.status, 200, "who sends keeps out nobody who reads");
+    drop(place);
+}
+
+#[tokio::test]
+async fn a_login_that_never_comes_keeps_out_nobody() {
+    let ward = Ward::with("[limits]\nconcurrent_requests = 1\n").await;
+    let (waits, mut waiting) = tokio::sync::mpsc::unbounded_channel();
+    for _ in 0..8 {
+        let waits = waits.clone();
+        let never = stream::poll_fn(move |_| {
+            waits.send(()).unwrap();
+            std::task::Poll::<Option<Result<Bytes, std::io::Error>>>::Pending
+        });
+        let slow = request(Method::POST, "/login", Body::from_stream(never));
+        tokio::spawn(ward.router.clone().oneshot(slow));
+    }
+    for _ in 0..8 {
+        waiting.recv().await.unwrap();
+    }
+    assert_eq!(ward.state.senders.available_permits(), 4, "none of them has a place");
+    ward.json(Method::POST, "/api/hello", &json!({})).await.problem(422);
+    let form = Body::from(format!("token={}", "x".repeat(5000)));
+    ward.send(request(Method::POST, "/login", form)).await.problem(413);
 }

@@ -2,7 +2,9 @@
 
 use axum::body::Body;
 use axum::http::{Method, Request, header};
+use futures_util::StreamExt as _;
 use serde_json::json;
+use tower::ServiceExt as _;
 
 use super::{Ward, request};
 use crate::auth::hash;
@@ -58,6 +60,10 @@ async fn a_person_logs_in_with_a_readers_token() {
         form.headers_mut().insert(header::CONTENT_TYPE, kind.parse().unwrap());
         ward.send(form).await
     };
+    let shown = ward.get("/login").await;
+    let text = String::from_utf8(shown.body.clone()).unwrap();
+    assert!(text.contains("rel=\"stylesheet\"") && !text.contains("<script"), "{text}");
+    assert!(shown.header("content-security-policy").contains("style-src 'self'"));
     assert_eq!(form("wrong").await.status, 401);
     assert_eq!(form("agent%27s").await.status, 401);
     let good = form("reader%27s").await;
@@ -104,4 +110,16 @@ async fn every_answer_is_kept_from_being_framed_guessed_or_stored() {
         assert_eq!(answer.header("cache-control"), "no-store", "{path}");
         assert!(answer.header("content-security-policy").contains("frame-ancestors 'none'"), "{path}");
     }
+}
+
+#[tokio::test]
+async fn who_listens_hears_nothing_more_once_the_token_was_taken_back() {
+    let ward = guarded().await;
+    let asked = ward.router.clone().oneshot(with(Method::GET, "/api/v1/live", "reader's"));
+    let mut stream = asked.await.unwrap().into_body().into_data_stream();
+    ward.state.store.token_remove("reader-1").await.unwrap();
+    let end = tokio::time::timeout(std::time::Duration::from_secs(30), async {
+        while stream.next().await.is_some() {}
+    });
+    end.await.expect("the stream ends");
 }

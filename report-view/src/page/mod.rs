@@ -9,6 +9,7 @@ mod filter;
 mod guests;
 mod hosts;
 mod incidents;
+mod login;
 mod one;
 mod overview;
 mod table;
@@ -21,6 +22,7 @@ pub use filter::{Choice, Field, Filter};
 pub use guests::{GuestLine, ScenarioLine, guests};
 pub use hosts::{HostLine, hosts};
 pub use incidents::{IncidentLine, incidents};
+pub use login::login;
 pub use one::{GuestView, IncidentView, guest, incident};
 pub use overview::{Overview, overview};
 pub use table::{Row, Table};
@@ -87,17 +89,21 @@ struct Shell<'a> {
     scripts: Vec<&'a str>,
 }
 
+/// The one asset that ends so.
+fn asset_named(extension: &str) -> &'static str {
+    asset::all().iter().map(|it| it.name.as_str()).find(|it| it.ends_with(extension)).unwrap_or_default()
+}
+
 pub(crate) fn wrap(software: &Software, parts: &Parts) -> Result<String, RenderError> {
-    let names = || asset::all().iter().map(|it| it.name.as_str());
-    let named = |extension: &str| names().find(|it| it.ends_with(extension)).unwrap_or_default();
+    let names = asset::all().iter().map(|it| it.name.as_str());
     let shell = Shell {
         parts,
         software: &software.0,
         stops: &STOPS,
         version: asset::version(&parts.live),
-        style: named(".css"),
-        mark: named(".svg"),
-        scripts: names().filter(|it| it.ends_with(".js")).collect(),
+        style: asset_named(".css"),
+        mark: asset_named(".svg"),
+        scripts: names.filter(|it| it.ends_with(".js")).collect(),
     };
     Ok(shell.render()?)
 }
