@@ -10,8 +10,9 @@ const check = (title, run) => Object.assign(run, { title });
 export const a_list = check("the broken guest is listed with its trouble", async (looker, world) => {
   const page = await looker.open();
   await looker.go(`/guests?q=${encodeURIComponent(world.guest)}`);
-  const row = page.getByRole("row", { name: new RegExp(world.guest) }).first();
-  assert.match(await row.textContent(), /running.*app-label fails.*open incident/s);
+  // The host tells every few seconds how its guests are, and the open page follows.
+  const row = page.getByRole("row", { name: new RegExp(world.guest) });
+  await row.filter({ hasText: /running.*app-label fails.*open incident/s }).first().waitFor({ timeout: 60000 });
   await looker.isSound("guests");
   await looker.shot("real-guests");
 });
