@@ -64,7 +64,7 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// Requests that one token or address may make at once.
     pub requests_burst: u32,
-    /// Requests that are worked on at the same time.
+    /// Requests that read and are worked on at the same time; of those that send, four times as many.
     pub concurrent_requests: u32,
     /// Connections that are open at the same time.
     pub connections: u32,
