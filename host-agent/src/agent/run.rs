@@ -34,7 +34,11 @@ pub async fn run(loaded: Loaded, find: Find, shutdown: impl Future<Output = ()>)
     {
         durable::folder(&folder).with_context(|| format!("while making {}", folder.display()))?;
     }
-    let events = Events::open(&paths::events(&state)).context("while opening the event store")?;
+    let used = spool::view::events_upto(&paths::spool(&state)).unwrap_or_else(|error| {
+        tracing::warn!("the spool cannot be read: {error}");
+        0
+    });
+    let events = Events::open_after(&paths::events(&state), used).context("while opening the event store")?;
     let rounds = Rounds::open(&paths::rounds(&state)).context("while opening the figures of rounds")?;
     let spool = spool(&loaded.config, &events).context("while starting the spool")?;
     let shared = Shared { events: events.clone(), rounds, live: Live::default(), spool: spool.clone() };

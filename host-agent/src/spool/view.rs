@@ -19,6 +19,18 @@ pub struct View {
     pub waiting: Vec<Waiting>,
 }
 
+/// The highest number of an event that the spool in `folder` knows; 0 where there is none.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn events_upto(folder: &Path) -> io::Result<u64> {
+    match RealFiles.read(&folder.join(LEDGER), MAX_LEDGER) {
+        Ok(bytes) => Ok(ledger::read(&bytes).state.events_upto()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads the spool in `folder`; none where there is none.
 ///
 /// # Errors

@@ -57,17 +57,27 @@ impl Log {
     /// # Errors
     /// When the folder cannot be made, read or written, or another agent has it.
     pub fn open(folder: &Path) -> Result<Log, LogError> {
+        Log::open_after(folder, 0)
+    }
+
+    /// The same; no event gets a number up to `used`, whatever is in the folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, read or written, or another agent has it.
+    pub fn open_after(folder: &Path, used: u64) -> Result<Log, LogError> {
+        let fresh = used.saturating_add(1);
         durable::folder(folder).map_err(io_error("make the event folder", folder))?;
         let lock = lock(folder)?;
         let segments = segments(folder).map_err(io_error("list the event folder", folder))?;
         let (path, mut next) = match segments.last() {
             Some((first, path)) => (path.clone(), *first),
-            None => (segment(folder, 1), 1),
+            None => (segment(folder, fresh), fresh),
         };
         let (file, length, last) = open_segment(&path)?;
         if let Some(last) = last {
             next = last.saturating_add(1);
         }
+        next = next.max(fresh);
         let mark = folder.join("open");
         let boot = clock::boot_id();
         match std::fs::read_to_string(&mark) {

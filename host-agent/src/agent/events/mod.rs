@@ -59,7 +59,16 @@ impl Events {
     /// # Errors
     /// When the folder cannot be made, read or written.
     pub fn open(folder: &Path) -> Result<Events, LogError> {
-        let mut log = Log::open(folder)?;
+        Events::open_after(folder, 0)
+    }
+
+    /// The same; no event gets a number up to `used`: somebody may have removed the folder, and what the
+    /// spool and a controller know by its number must not get another meaning.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, read or written.
+    pub fn open_after(folder: &Path, used: u64) -> Result<Events, LogError> {
+        let mut log = Log::open_after(folder, used)?;
         let queue = Arc::new(Queue::new(log.next_seq()));
         let (live, _) = broadcast::channel(FOLLOWERS);
         let (theirs, tell) = (queue.clone(), live.clone());
@@ -147,6 +156,17 @@ mod tests {
         let seqs: Vec<u64> = read::all(dir.path()).unwrap().iter().map(|it| it.seq).collect();
         assert_eq!(seqs, (1..=20).collect::<Vec<u64>>());
         assert_eq!(live.recv().await.unwrap().seq, 1);
+    }
+
+    #[tokio::test]
+    async fn a_number_that_the_spool_knows_is_not_used_again_when_the_folder_was_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let events = Events::open_after(&dir.path().join("events"), 41).unwrap();
+        assert_eq!(events.emit(Severity::Info, None, note(0)).seq, 42);
+        assert!(events.flushed(Duration::from_secs(10)).await);
+        let read = read::all(&dir.path().join("events")).unwrap();
+        assert_eq!(read.iter().map(|it| it.seq).collect::<Vec<_>>(), [42]);
+        drop(events);
     }
 
     #[tokio::test]
