@@ -56,6 +56,16 @@ fn the_sample_configuration_is_well_and_says_what_is_built_in() {
 }
 
 #[test]
+fn the_sample_controller_is_well_once_its_comment_signs_are_gone() {
+    let text = include_str!("../../../packaging/vmward.toml");
+    let (_, sample) = text.split_once("# [[controller]]\n").unwrap();
+    let keys = sample.lines().filter_map(|it| it.strip_prefix("# ")).filter(|it| it.contains(" = "));
+    let sample = format!("[[controller]]\n{}", keys.collect::<Vec<_>>().join("\n"));
+    let loaded = read(&sample).unwrap();
+    assert_eq!(loaded.config.controllers.len(), 1);
+}
+
+#[test]
 fn later_entries_win_and_only_for_what_they_say() {
     let loaded = read(
         r#"
