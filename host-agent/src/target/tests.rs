@@ -70,7 +70,13 @@ fn a_qemu_with_relative_sockets_and_a_pty_is_found_whole() {
     let args = ["-name", "relative", "-qmp", "unix:q.sock,server=on,wait=off", "-qmp"];
     let more = ["unix:vmward.qmp,server=on,wait=off", "-serial", "pty"];
     let qemu = Qemu::start(&path, &[&args[..], &more[..]].concat(), &["q.sock", "vmward.qmp"]);
-    let it = found(&Config::default(), &qemu);
+    // QEMU opens its terminal some time after its sockets.
+    let until = Instant::now() + Duration::from_secs(30);
+    let mut it = found(&Config::default(), &qemu);
+    while it.console.is_none() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+        it = found(&Config::default(), &qemu);
+    }
     assert_eq!((it.name.as_str(), it.found_by.as_slice()), ("relative", &[FoundBy::Proc][..]));
     let qmp = it.qmp.as_ref().unwrap();
     assert_eq!(
