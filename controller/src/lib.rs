@@ -6,6 +6,7 @@ pub mod api;
 pub mod artifacts;
 pub mod auth;
 pub mod backup;
+pub mod cli;
 pub mod config;
 pub mod extract;
 pub mod import;

@@ -33,6 +33,15 @@ pub fn controller() -> Result<PathBuf> {
     once(&BUILT, "vmward-controller", "vmward-controller", &[])
 }
 
+/// The same as an older one: it does not know the newest protocol and some capabilities.
+///
+/// # Errors
+/// When it is not there and cannot be built.
+pub fn older_controller() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&BUILT, "vmward-controller", "vmward-controller-older", &["--features", "older-peer"])
+}
+
 fn once(
     built: &OnceLock<Result<PathBuf, String>>,
     package: &str,

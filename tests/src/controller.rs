@@ -31,6 +31,7 @@ pub struct Controller {
     folder: RunFolder,
     data: PathBuf,
     address: SocketAddr,
+    program: PathBuf,
 }
 
 /// What it answered.
@@ -38,6 +39,8 @@ pub struct Controller {
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
+    /// The media type of the body; empty where there is none.
+    pub kind: String,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -62,16 +65,29 @@ impl Controller {
         Controller::start_in(None)
     }
 
+    /// Starts its older self, which knows neither the newest protocol nor some capabilities, with nothing
+    /// stored.
+    ///
+    /// # Errors
+    /// When the program is not there or does not listen.
+    pub fn start_older() -> Result<Controller> {
+        Controller::start_program(binary::older_controller()?, None)
+    }
+
     /// Starts one that keeps its data in this folder, which stays.
     ///
     /// # Errors
     /// When the program is not there or does not listen.
     pub fn start_in(data: Option<&Path>) -> Result<Controller> {
+        Controller::start_program(binary::controller()?, data)
+    }
+
+    fn start_program(program: PathBuf, data: Option<&Path>) -> Result<Controller> {
         let mut folder = RunFolder::new().context("while making a folder")?;
         let data = data.map_or_else(|| folder.file("data"), Path::to_path_buf);
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (process, address) = spawn(&mut folder, &data, any)?;
-        Ok(Controller { process, folder, data, address })
+        let (process, address) = spawn(&program, &mut folder, &data, any)?;
+        Ok(Controller { process, folder, data, address, program })
     }
 
     /// SIGKILL.
@@ -90,7 +106,7 @@ impl Controller {
     /// # Errors
     /// When it does not listen.
     pub fn restart(&mut self) -> Result<()> {
-        (self.process, self.address) = spawn(&mut self.folder, &self.data, self.address)?;
+        (self.process, self.address) = spawn(&self.program, &mut self.folder, &self.data, self.address)?;
         Ok(())
     }
 
@@ -169,12 +185,37 @@ impl Controller {
         Ok(self.get(&format!("/api/v1/incidents/{incident}/manifest"))?.status == 200)
     }
 
-    fn connect(&self) -> Result<TcpStream> {
-        let stream = TcpStream::connect(self.address).context("while connecting to the controller")?;
-        stream.set_read_timeout(Some(ANSWER)).context("while setting a deadline")?;
-        stream.set_write_timeout(Some(ANSWER)).context("while setting a deadline")?;
-        Ok(stream)
+    /// Its address and port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
+
+    fn connect(&self) -> Result<TcpStream> {
+        connect(self.address)
+    }
+}
+
+fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address).context("while connecting to the controller")?;
+    stream.set_read_timeout(Some(ANSWER)).context("while setting a deadline")?;
+    stream.set_write_timeout(Some(ANSWER)).context("while setting a deadline")?;
+    Ok(stream)
+}
+
+/// Sends a request as it is to the controller of that address, and gives the answer to it.
+///
+/// # Errors
+/// When no answer comes.
+pub fn send(address: SocketAddr, method: &str, target: &str, kind: &str, body: &[u8]) -> Result<Answer> {
+    let mut stream = connect(address)?;
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: {kind}\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+    sent.with_context(|| format!("while sending to {target}"))?;
+    read(stream)
 }
 
 impl Drop for Controller {
@@ -232,7 +273,9 @@ fn read(stream: TcpStream) -> Result<Answer> {
     let status = head.split_whitespace().nth(1).and_then(|it| it.parse().ok()).context("no status")?;
     let body = bytes.split_off(at + 4);
     let chunked = head.lines().any(|it| it.starts_with("transfer-encoding:") && it.contains("chunked"));
-    Ok(Answer { status, body: if chunked { joined(&body)? } else { body } })
+    let kind = head.lines().find_map(|it| it.strip_prefix("content-type:")).unwrap_or_default();
+    let kind = kind.trim().to_owned();
+    Ok(Answer { status, kind, body: if chunked { joined(&body)? } else { body } })
 }
 
 fn joined(mut rest: &[u8]) -> Result<Vec<u8>> {
@@ -251,7 +294,12 @@ fn joined(mut rest: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-fn spawn(folder: &mut RunFolder, data: &Path, listen: SocketAddr) -> Result<(Child, SocketAddr)> {
+fn spawn(
+    program: &Path,
+    folder: &mut RunFolder,
+    data: &Path,
+    listen: SocketAddr,
+) -> Result<(Child, SocketAddr)> {
     let log = std::fs::File::options()
         .create(true)
         .append(true)
@@ -260,7 +308,7 @@ fn spawn(folder: &mut RunFolder, data: &Path, listen: SocketAddr) -> Result<(Chi
     // The folder of the run is on the command line, so that the reaper knows it for ours.
     let config = folder.file("controller.toml");
     std::fs::write(&config, "").context("while writing the controller's configuration")?;
-    let mut process = Command::new(binary::controller()?)
+    let mut process = Command::new(program)
         .arg("--config")
         .arg(&config)
         .arg("--data")

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use vmward_model::{Incident, Provenance, Rung, Sensitivity, Stamp, TransportKind
 use vmward_qemu_fixtures::qemu::RunFolder;
 use vmward_qemu_fixtures::unikernel::{self, Mode};
 use vmward_tests::controller::Controller;
+use vmward_tests::record::Recorder;
 use vmward_tests::ward::{Plan, Ward};
 use vmward_tests::{ask, binary, stored};
 
@@ -26,30 +27,32 @@ fn until(what: &str, wait: Duration, mut so: impl FnMut() -> Result<bool>) -> Re
     Ok(())
 }
 
-/// An agent that watches `guest` and sends to `controller`.
-fn plan(guest: &str, controller: &Controller) -> Plan {
+/// An agent that watches `guest` and sends to `controller`, an entry of its configuration.
+fn plan(guest: &str, controller: &str) -> Plan {
     Plan {
         settings: "prompt = \"unikernel> $\"\nqmp-policy = \"hold\"\n".into(),
-        more: format!("{}\n[upload]\nlongest-pause = \"1s\"\n", controller.entry()),
+        more: format!("{controller}\n[upload]\nlongest-pause = \"1s\"\n"),
         ..Plan::for_guest(guest)
     }
 }
 
 /// A guest whose QEMU is stopped, from the fault to the controller's page of it.
-fn a_fault_arrives(program: Option<std::path::PathBuf>, protocol: u64) -> Result<()> {
-    let controller = Controller::start()?;
+/// `entry` says how the agent gets to the controller.
+fn a_fault_arrives(program: Option<PathBuf>, controller: &Controller, entry: &str) -> Result<()> {
+    let older_agent = program.is_some();
+    let older_controller = controller.get("/api/openapi.json")?.json()?["paths"]["/api/v2/entries"].is_null();
     let name = format!("vmward-upload-{}", std::process::id());
     let mut guest = unikernel::guest(&name, Mode::Heartbeat)?.boot()?;
-    let mut ward = Ward::start(&Plan { program, ..plan(&name, &controller) })?;
+    let mut ward = Ward::start(&Plan { program, ..plan(&name, entry) })?;
     ward.wait_well(&["app-label"], Duration::from_secs(60))?;
     guest.signal(Signal::SIGSTOP)?;
     let examined = ward.wait_incident("examined", Duration::from_secs(120));
     guest.signal(Signal::SIGCONT)?;
     let (incident, _) = examined?;
     until("the report at the controller", Duration::from_secs(30), || {
-        stored::has_report(&controller, &incident.to_string())
+        stored::has_report(controller, &incident.to_string())
     })?;
-    let said = stored::get(&controller, &format!("/api/v1/incidents/{incident}"))?;
+    let said = stored::get(controller, &format!("/api/v1/incidents/{incident}"))?;
     ensure!(said["conclusion"].is_object(), "the case did not leave with the report: {said}");
     // Registers stay: nobody allowed memory.
     let withheld = said["withheld"].as_array().context("no list of what stayed")?.len();
@@ -59,36 +62,66 @@ fn a_fault_arrives(program: Option<std::path::PathBuf>, protocol: u64) -> Result
         bundle.manifest().artifacts.iter().filter(memory).map(|it| it.sha256.clone()).collect();
     ensure!(withheld == digests.len(), "{withheld} artifacts stayed, {} are memory", digests.len());
 
-    let hosts = stored::get(&controller, "/api/v1/hosts")?;
+    let hosts = stored::get(controller, "/api/v1/hosts")?;
     let host = &hosts["hosts"][0];
     let newest = host["protocols"].as_array().and_then(|it| it.iter().filter_map(|it| it.as_u64()).max());
-    ensure!(newest == Some(protocol), "{host}");
-    if protocol >= 2 {
+    ensure!(newest == Some(if older_agent { 1 } else { 2 }), "{host}");
+    if !older_agent && !older_controller {
         until("the guest at the controller", Duration::from_secs(30), || {
-            let guests = stored::get(&controller, "/api/v1/guests")?;
+            let guests = stored::get(controller, "/api/v1/guests")?;
             Ok(guests.to_string().contains(&name))
         })?;
     }
     until("every event at the controller", Duration::from_secs(30), || {
         let ours: Vec<u64> = ward.events()?.into_iter().map(|it| it.seq).collect();
-        Ok(stored::event_numbers(&controller)? == ours)
+        Ok(stored::event_numbers(controller)? == ours)
     })
 }
 
 #[test]
 fn a_fault_arrives_at_the_controller() -> Result<()> {
-    a_fault_arrives(None, 2)
+    let controller = Controller::start()?;
+    a_fault_arrives(None, &controller, &controller.entry())
 }
 
 #[test]
 fn a_fault_arrives_from_an_agent_that_knows_less() -> Result<()> {
-    a_fault_arrives(Some(binary::older_vmward()?), 1)
+    let controller = Controller::start()?;
+    a_fault_arrives(Some(binary::older_vmward()?), &controller, &controller.entry())
+}
+
+#[test]
+fn a_fault_arrives_at_a_controller_that_knows_less() -> Result<()> {
+    let controller = Controller::start_older()?;
+    let recorder = Recorder::start(&controller)?;
+    recorder.open();
+    a_fault_arrives(None, &controller, &recorder.entry())?;
+    let seen = recorder.seen();
+    let hello = seen.first().context("nothing passed")?;
+    ensure!(hello.target == "/api/hello", "{hello:?}");
+    let (said, answer): (serde_json::Value, _) = (serde_json::from_slice(&hello.body)?, hello.answer.json()?);
+    ensure!(said["protocols"] == serde_json::json!([1, 2]), "that is no agent of today: {said}");
+    ensure!(answer["protocols"] == serde_json::json!([1]), "that is no older controller: {answer}");
+    ensure!(answer["capabilities"] == serde_json::json!([]), "{answer}");
+    let mut artifacts = std::collections::BTreeSet::new();
+    for it in &seen {
+        let (call, status) = (format!("{} {}", it.method, it.target), it.answer.status);
+        ensure!(status < 300, "{call}: {status}: {:?}", it.answer.json());
+        ensure!(!call.contains("/v2/") && !call.contains("/hosts/"), "it does not know {call}");
+        if call.starts_with("PUT /api/v1/uploads/") {
+            let whole = format!("?offset=0&size={}", it.body.len());
+            ensure!(call.ends_with(&whole), "{call}: a piece of {} bytes", it.body.len());
+            ensure!(artifacts.insert(call.clone()), "{call}: twice");
+        }
+    }
+    ensure!(!artifacts.is_empty(), "no artifact passed");
+    Ok(())
 }
 
 #[test]
 fn a_large_report_leaves_in_pieces_and_the_agent_stays_small() -> Result<()> {
     let mut controller = Controller::start()?;
-    let mut ward = Ward::start(&plan("vmward-nobody", &controller))?;
+    let mut ward = Ward::start(&plan("vmward-nobody", &controller.entry()))?;
     ward.wait_ready(Duration::from_secs(20))?;
     ward.kill()?;
     let at: Stamp = serde_json::from_str(r#"{"utc":"2026-01-01T00:00:00Z","mono_ms":1}"#)?;

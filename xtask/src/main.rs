@@ -13,6 +13,7 @@ mod demo;
 mod fixtures;
 mod generate;
 mod openapi_check;
+mod record_exchanges;
 mod run;
 mod setup;
 mod sweep;
@@ -23,7 +24,7 @@ mod tidy;
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
-    about = "vmward's own chores: demo, test, bench, accuracy, fixtures, gen, openapi-check, tidy"
+    about = "vmward's own chores: demo, test, bench, accuracy, fixtures, gen, openapi-check, record-exchanges, tidy"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -46,6 +47,8 @@ enum Chore {
     Gen(generate::Args),
     /// Call everything that the controller's OpenAPI document names; no answer may be 500 or above.
     OpenapiCheck(openapi_check::Args),
+    /// Record what today's programs and their older selves say to each other, for tests of later releases.
+    RecordExchanges(record_exchanges::Args),
     /// Every fault on every kernel, several times, held against what is promised of it.
     Sweep(sweep::Args),
     /// Check house rules that no other tool checks.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Chore::Accuracy(args) => accuracy::run(&args),
         Chore::Gen(args) => generate::run(&args),
         Chore::OpenapiCheck(args) => openapi_check::run(&args),
+        Chore::RecordExchanges(args) => record_exchanges::run(&args),
         Chore::Sweep(args) => sweep::run(&args),
         Chore::Tidy => tidy::run(),
     };

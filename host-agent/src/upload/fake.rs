@@ -64,6 +64,31 @@ pub(super) struct Stored {
     pub(super) requests: Vec<String>,
     pub(super) peers: BTreeSet<SocketAddr>,
     pub(super) authorization: Option<String>,
+    /// Where it is there, all that is answered comes from it.
+    pub(super) record: Option<Record>,
+}
+
+/// Answers of a controller that is on record, by what was asked. Of those to the same question each is given
+/// once, and the last again.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    pub(super) answers: BTreeMap<String, VecDeque<(u16, String)>>,
+    /// What came, with the bodies.
+    pub(super) asked: Vec<(String, Vec<u8>)>,
+    /// What that controller was never asked.
+    pub(super) unknown: Vec<String>,
+}
+
+impl Record {
+    fn answer(&mut self, call: String, body: &[u8]) -> (u16, String) {
+        let known = self.answers.get_mut(&call);
+        let answer = known.and_then(|it| if it.len() > 1 { it.pop_front() } else { it.front().cloned() });
+        self.asked.push((call.clone(), body.to_vec()));
+        answer.unwrap_or_else(|| {
+            self.unknown.push(call);
+            (404, json!({"title": "no", "detail": "not on record"}).to_string())
+        })
+    }
 }
 
 /// A running one.
@@ -180,6 +205,9 @@ async fn serve(stream: TcpStream, stored: Arc<Mutex<Stored>>) -> Option<()> {
 
 impl Stored {
     fn answer(&mut self, method: &str, target: &str, body: &[u8]) -> (u16, String) {
+        if let Some(record) = &mut self.record {
+            return record.answer(format!("{method} {target}"), body);
+        }
         let path = target.split('?').next().unwrap();
         let said = match (method, path) {
             ("POST", "/api/hello") => json!({

@@ -17,6 +17,9 @@ mod host;
 mod links;
 mod pace;
 mod peer;
+#[cfg(test)]
+#[path = "../../../tests/exchanges/recorded.rs"]
+mod recorded;
 mod report;
 mod status;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The upload against a controller that misbehaves: whatever it does, everything ends up stored once.
 
+mod exchanges;
+
 use std::sync::Arc;
 use std::time::Duration;
 
