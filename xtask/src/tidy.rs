@@ -56,7 +56,9 @@ fn check(name: &Path, text: &str, problems: &mut Vec<String>) {
     let places = places(&root());
     let hosts = ["crates", "pypi", "npmjs", "deb.debian", "snapshot.debian"];
     // Recorded and golden files hold what a program printed, blanks included.
-    let blanks = matches!(extension, "md" | "log" | "txt") || name.starts_with("host-agent/tests/cmd");
+    let blanks = matches!(extension, "md" | "log" | "txt")
+        || name.starts_with("host-agent/tests/cmd")
+        || name.starts_with("tests/exchanges");
     for (index, line) in text.lines().enumerate() {
         if line.trim_end() != line && !blanks {
             problems.push(format!("{}: trailing blanks", at(index)));
@@ -106,6 +108,7 @@ mod tests {
     fn trailing_blanks_are_named_but_in_what_a_program_printed() {
         assert_eq!(found("a.toml", "a = 1 \n").len(), 1);
         assert!(found("host-agent/tests/cmd/a.toml", "a = 1 \n").is_empty());
+        assert!(found("tests/exchanges/0.1.0/a.request", "content-type: \n").is_empty());
     }
 
     #[test]
