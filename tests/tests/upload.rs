@@ -242,6 +242,13 @@ impl Drop for WithTls {
     }
 }
 
+/// What `vmward doctor` says once the agent has named its host, which it does right after it takes orders.
+fn doctor(ward: &Ward) -> Result<String> {
+    until("the host's name", Duration::from_secs(20), || Ok(ward.state().join("host").exists()))?;
+    let said = ask::vmward(ward, &["doctor"])?;
+    Ok(String::from_utf8_lossy(&said.stdout).into_owned())
+}
+
 #[test]
 fn over_tls_everything_arrives_with_the_token_and_nothing_without() -> Result<()> {
     let controller = WithTls::start()?;
@@ -270,8 +277,7 @@ fn over_tls_everything_arrives_with_the_token_and_nothing_without() -> Result<()
     // Nobody vouches for that certificate.
     let stranger = Ward::start(&nobody(entry("")))?;
     stranger.wait_ready(Duration::from_secs(20))?;
-    let said = ask::vmward(&stranger, &["doctor"])?;
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let said = doctor(&stranger)?;
     ensure!(said.contains("MISSING controller") && said.contains("certificate"), "{said}");
     ensure!(counters(&stranger)?["stored"] == 0, "something went to a stranger");
     drop(stranger);
@@ -279,8 +285,7 @@ fn over_tls_everything_arrives_with_the_token_and_nothing_without() -> Result<()
     // The certificate is right and the token is not, until it is.
     let ward = Ward::start(&nobody(entry(&ca)))?;
     ward.wait_ready(Duration::from_secs(20))?;
-    let said = ask::vmward(&ward, &["doctor"])?;
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let said = doctor(&ward)?;
     ensure!(said.contains("it answered 401"), "{said}");
     ensure!(counters(&ward)?["stored"] == 0, "something went without a token");
     std::fs::write(&path, token)?;
