@@ -2,7 +2,8 @@
 //! `tests/exchanges/VERSION`, where tests of this and of every later release replay it.
 //!
 //! The programs are the real ones. The guest is a socket that stands for a QEMU, the report is written by
-//! the agent's own writer: what is on record is the exchange, and the same with each run.
+//! the agent's own writer: what is on record is the exchange. Two runs differ at most in the order of events
+//! that come at the same time.
 
 use std::path::Path;
 use std::process::ExitCode;
