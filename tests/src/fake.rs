@@ -140,6 +140,8 @@ fn listen(
                     .set_read_timeout(Some(Duration::from_millis(200)))
                     .and_then(|()| stream.set_write_timeout(Some(Duration::from_millis(200))))
                     .and_then(|()| serve(&stream, &shared));
+                // Another handle of it is kept to tell of events: the other side is to see the end all the same.
+                let _already_gone = stream.shutdown(std::net::Shutdown::Both);
             });
         }
     });
