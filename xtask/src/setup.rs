@@ -25,6 +25,7 @@ const NEEDS: &[Need] = &[
     Need { program: "gcc", package: "gcc", why: "builds the lock-inversion module and zstd" },
     Need { program: "make", package: "make", why: "builds the lock-inversion module" },
     Need { program: "strace", package: "strace", why: "shows what is synced and what QEMU touches" },
+    Need { program: "openssl", package: "openssl", why: "makes the certificates of the tests" },
     Need { program: "chromium", package: "chromium", why: "looks at the controller's pages" },
     Need { program: "node", package: "nodejs", why: "drives the browser" },
     Need { program: "npm", package: "npm", why: "fetches what drives the browser" },
