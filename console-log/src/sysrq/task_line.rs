@@ -44,6 +44,8 @@ fn parse_labelled(text: &str) -> Option<Task> {
         || task.pid.is_none()
         || task.ppid.is_none()
         || task.flags.is_none()
+        || !fills_column(after, " pid:", 5)
+        || !fills_column(after, " ppid:", 6)
         || named.is_some_and(|it| it.chars().count() < NAME_COLUMNS);
     // Of a torn line the last columns are the name, or what is left of it.
     task.comm = named.unwrap_or_else(|| last_columns(before)).trim_end().to_owned();
@@ -62,6 +64,21 @@ fn number(text: &str, label: &str) -> Option<u32> {
     let at = text.rfind(label)?;
     let (word, _) = text[at + label.len()..].trim_start().split_once(' ')?;
     word.parse().ok()
+}
+
+/// Whether the number after a label fills its column as the kernel prints it, `%5d` up to v6.0 and
+/// `%-5d` since. Bytes lost from the middle of a line join the digits of two columns to a number that
+/// never was, and that shows only in the blanks around it.
+fn fills_column(text: &str, label: &str, width: usize) -> bool {
+    let Some(at) = text.rfind(label) else { return false };
+    let rest = &text[at + label.len()..];
+    let number = rest.trim_start_matches(' ');
+    let after = number.trim_start_matches(|it: char| it.is_ascii_digit());
+    let (before, digits) = (rest.len() - number.len(), number.len() - after.len());
+    let behind = after.len() - after.trim_start_matches(' ').len();
+    let right = before + digits == digits.max(width) && behind == 1;
+    let left = before == 0 && digits + behind == digits.max(width) + 1;
+    digits > 0 && (right || left)
 }
 
 fn last_columns(text: &str) -> &str {
@@ -146,6 +163,10 @@ mod tests {
         assert_eq!((pid, state, ppid, torn), (Some(125), Some('S'), None, true));
         let (pid, ..) = read("task:sleeper         state:S stack:0     pid:12");
         assert_eq!(pid, None);
+        // Between the digits of `pid:142   tgid:142   ` ten bytes are gone.
+        let (.., torn) =
+            read("task:sleeper         state:S stack:0     pid:1142   ppid:1      flags:0x00080000");
+        assert!(torn);
     }
 
     #[test]
