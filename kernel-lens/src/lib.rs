@@ -1,0 +1,21 @@
+//! Reads what a Linux kernel was doing out of guest-physical memory and vCPU registers.
+//!
+//! No debug information is given, the guest does not answer and is not stopped. All there is to know lies
+//! in its RAM: symbols (kallsyms), types (BTF), unwind tables (ORC), the log, tasks and locks. Every byte
+//! of it is untrusted: reads are bounded ([`Recorder`]), walks are bounded and cycle-proof, what cannot be
+//! is reported as inconsistent and never guessed.
+//!
+//! Knows nothing of QEMU: whoever calls it supplies a [`PhysicalMemory`] and the vCPUs' [`Cpu`] states.
+
+mod address_space;
+pub mod arch;
+mod cpu;
+mod error;
+mod memory;
+mod symbols;
+
+pub use address_space::AddressSpace;
+pub use cpu::{Aarch64Registers, Aarch64System, Cpu, Registers, X86Registers};
+pub use error::ReadError;
+pub use memory::{PAGE_SIZE, PhysRange, PhysicalMemory, Recorder};
+pub use symbols::{Symbol, Symbols};
