@@ -9,6 +9,7 @@
 
 mod address_space;
 pub mod arch;
+pub mod btf;
 mod cpu;
 mod error;
 mod memory;

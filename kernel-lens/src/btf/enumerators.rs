@@ -1,0 +1,87 @@
+//! From the name of an enumerator to its value. The index of all of them is made when the first is asked
+//! for.
+
+use super::names::Names;
+use super::unit::Unit;
+use super::{Types, kind};
+
+/// Names of all enumerators of a unit.
+#[derive(Debug, Default)]
+pub(super) struct Enumerators {
+    names: Names,
+    /// By number: the type, and where in the types the enumerator is.
+    places: Vec<(u32, u32)>,
+}
+
+impl Enumerators {
+    fn new(unit: &Unit) -> Self {
+        let mut places = Vec::new();
+        for id in unit.first_id..unit.next_id() {
+            let Some(record) = unit.record(id) else { break };
+            let Some(each) = bytes_of_each(record.kind) else { continue };
+            let all = (0..record.vlen as usize).map(|index| record.body + index * each);
+            places.extend(all.map(|at| (id, at as u32)));
+        }
+        let name = |place: &(u32, u32)| unit.own_string(unit.word(place.1 as usize)?);
+        let names = (0..).zip(&places).filter_map(|(number, place)| Some((name(place)?, number)));
+        Self { names: Names::new(names), places }
+    }
+}
+
+fn bytes_of_each(kind: u8) -> Option<usize> {
+    match kind {
+        kind::ENUM => Some(kind::ENUMERATOR),
+        kind::ENUM64 => Some(kind::ENUMERATOR64),
+        _ => None,
+    }
+}
+
+impl Types {
+    /// The value of an enumerator: `PIDTYPE_TGID`. Of several with one name that of the first type.
+    /// A value above `i64::MAX` wraps.
+    pub fn enumerator(&self, name: &str) -> Option<i64> {
+        self.units.iter().find_map(|unit| {
+            let all = unit.enumerators.get_or_init(|| Enumerators::new(unit));
+            all.names.candidates(name.as_bytes()).find_map(|number| {
+                let (id, at) = *all.places.get(number as usize)?;
+                let (id_name, at) = (unit.word(at as usize)?, at as usize);
+                if !unit.own_string_is(id_name, name.as_bytes()) {
+                    return None;
+                }
+                unit.enumerator_value(id, at)
+            })
+        })
+    }
+
+    /// Every enumerator of an enum type, in its order.
+    pub fn enumerators(&self, type_name: &str) -> Option<Vec<(String, i64)>> {
+        let (found, record) = self
+            .named(type_name)
+            .filter_map(|it| self.resolve(it))
+            .find(|it| bytes_of_each(it.1.kind).is_some())?;
+        let (unit, _) = self.record(found)?;
+        let each = bytes_of_each(record.kind)?;
+        let all = (0..record.vlen as usize).filter_map(|index| {
+            let at = record.body + index * each;
+            let name = self.string(found.unit, unit.word(at)?)?;
+            Some((String::from_utf8_lossy(name).into_owned(), unit.enumerator_value(found.id, at)?))
+        });
+        Some(all.collect())
+    }
+}
+
+impl Unit {
+    /// The value at a place of an enum type of this unit.
+    ///
+    /// Since v6.0 (commit 6089fb325cf7) the flag of the type tells that it is signed; before, the values
+    /// were all said to be signed, so they are taken as such where nothing in the blob has the flag.
+    fn enumerator_value(&self, id: u32, at: usize) -> Option<i64> {
+        let record = self.record(id)?;
+        let low = self.word(at + 4)?;
+        if record.kind == kind::ENUM64 {
+            return Some((u64::from(self.word(at + 8)?) << 32 | u64::from(low)) as i64);
+        }
+        let signed = record.flag || !self.tells_signs;
+        Some(if signed { i64::from(low as i32) } else { i64::from(low) })
+    }
+}

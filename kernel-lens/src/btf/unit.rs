@@ -1,0 +1,233 @@
+//! One blob of BTF with its index: the vmlinux one, or a module's that goes on where that ends.
+//!
+//! No type is made into an object: the index holds where the record of each id begins, and the records are
+//! read when somebody asks.
+
+use std::cell::OnceCell;
+use std::ops::Range;
+
+use super::enumerators::Enumerators;
+use super::header::{Header, u32_at};
+use super::names::Names;
+use super::{BtfError, kind};
+
+/// Types of one blob at most: `BTF_MAX_TYPE` of the kernel.
+const MAX_TYPES: usize = 0xf_ffff;
+/// Bytes of a name at most: `KSYM_NAME_LEN`. The kernel takes no longer one.
+pub(super) const MAX_NAME: usize = 512;
+
+/// The record of one type, without what follows `struct btf_type`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record {
+    /// Where its name begins in the strings.
+    pub(super) name: u32,
+    pub(super) kind: u8,
+    pub(super) flag: bool,
+    /// Members, enumerators or parameters.
+    pub(super) vlen: u32,
+    /// A size or a type id, by kind.
+    pub(super) word: u32,
+    /// Where what follows begins in the types.
+    pub(super) body: usize,
+}
+
+/// A blob and its index.
+#[derive(Debug)]
+pub(super) struct Unit {
+    /// Empty for vmlinux.
+    pub(super) module: String,
+    blob: Vec<u8>,
+    types: Range<usize>,
+    strings: Range<usize>,
+    /// The id of its first type: 1, or the next one after the base's last.
+    pub(super) first_id: u32,
+    /// Where its strings begin in the count of base and module.
+    pub(super) first_string: u32,
+    /// Where each record begins in the types.
+    starts: Vec<u32>,
+    pub(super) names: Names,
+    /// Whether whoever wrote it told signed enums from unsigned ones (pahole since `ENUM64`, Linux v6.0).
+    pub(super) tells_signs: bool,
+    pub(super) enumerators: OnceCell<Enumerators>,
+}
+
+impl Unit {
+    /// Indexes a blob; `base` is what it continues.
+    pub(super) fn new(mut blob: Vec<u8>, module: &str, base: Option<&Unit>) -> Result<Self, BtfError> {
+        let header = Header::parse(&blob, blob.len())?;
+        blob.truncate(header.end());
+        let first_id = base.map_or(1, Unit::next_id);
+        let first_string = base.map_or(0, Unit::next_string);
+        let mut unit = Self {
+            module: module.to_owned(),
+            blob,
+            types: header.types,
+            strings: header.strings,
+            first_id,
+            first_string,
+            starts: Vec::new(),
+            names: Names::default(),
+            tells_signs: base.is_some_and(|it| it.tells_signs),
+            enumerators: OnceCell::new(),
+        };
+        unit.index(header.layout)?;
+        Ok(unit)
+    }
+
+    /// Walks the records once.
+    fn index(&mut self, layout: Range<usize>) -> Result<(), BtfError> {
+        let layout = self.blob.get(layout).unwrap_or_default();
+        let types = self.blob.get(self.types.clone()).unwrap_or_default();
+        let truncated = || BtfError::Truncated { part: "list of types", len: self.blob.len() };
+        let mut starts = Vec::with_capacity(types.len() / 24);
+        let mut named = Vec::new();
+        let mut at = 0;
+        while at < types.len() {
+            let id = self.first_id.saturating_add(starts.len() as u32);
+            if starts.len() >= MAX_TYPES {
+                return Err(BtfError::TooLarge { what: "types", limit: MAX_TYPES });
+            }
+            let record = record_at(types, at).ok_or_else(truncated)?;
+            let (kind, vlen) = (record.kind, record.vlen as usize);
+            let tail = kind::tail(kind, vlen).or_else(|| tail_by_layout(layout, kind, vlen));
+            let tail = tail.ok_or(BtfError::UnknownKind { id, kind })?;
+            if record.name != 0 && kind::has_public_name(kind) {
+                named.push((record.name, id));
+            }
+            self.tells_signs |= kind == kind::ENUM64 || (kind == kind::ENUM && record.flag);
+            starts.push(at as u32);
+            at = record.body.checked_add(tail).filter(|it| *it <= types.len()).ok_or_else(truncated)?;
+        }
+        starts.shrink_to_fit();
+        self.starts = starts;
+        self.names = Names::new(named.iter().filter_map(|(name, id)| Some((self.own_string(*name)?, *id))));
+        Ok(())
+    }
+
+    /// The id after its last type.
+    pub(super) fn next_id(&self) -> u32 {
+        self.first_id.saturating_add(self.starts.len() as u32)
+    }
+
+    /// Where the strings of what continues it begin.
+    fn next_string(&self) -> u32 {
+        self.first_string.saturating_add(self.strings.len() as u32)
+    }
+
+    /// How many types are its own.
+    pub(super) fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Bytes that it keeps.
+    pub(super) fn memory(&self) -> usize {
+        self.blob.capacity() + self.starts.capacity() * 4 + self.names.memory()
+    }
+
+    /// The record of one of its own types.
+    pub(super) fn record(&self, id: u32) -> Option<Record> {
+        let start = self.starts.get(id.checked_sub(self.first_id)? as usize)?;
+        record_at(self.type_bytes(), *start as usize)
+    }
+
+    /// A word of what follows a record.
+    pub(super) fn word(&self, at: usize) -> Option<u32> {
+        u32_at(self.type_bytes(), at)
+    }
+
+    /// One of its own strings, without its NUL. Counted as ids are: a module's begin after the base's.
+    pub(super) fn own_string(&self, at: u32) -> Option<&[u8]> {
+        let strings = self.blob.get(self.strings.clone())?;
+        let rest = strings.get(at.checked_sub(self.first_string)? as usize..)?;
+        let rest = &rest[..rest.len().min(MAX_NAME)];
+        rest.get(..memchr::memchr(0, rest)?)
+    }
+
+    /// Whether one of its own strings is this one.
+    pub(super) fn own_string_is(&self, at: u32, name: &[u8]) -> bool {
+        let rest = self.blob.get(self.strings.clone()).and_then(|strings| {
+            strings.get(at.checked_sub(self.first_string)? as usize..)?.strip_prefix(name)
+        });
+        rest.is_some_and(|it| it.first() == Some(&0))
+    }
+
+    fn type_bytes(&self) -> &[u8] {
+        self.blob.get(self.types.clone()).unwrap_or_default()
+    }
+}
+
+/// `struct btf_type`. The kind had 5 bits and the count 16 up to v7.0, with zeros between.
+fn record_at(types: &[u8], at: usize) -> Option<Record> {
+    let bytes = types.get(at..at.checked_add(kind::RECORD)?)?;
+    let info = u32_at(bytes, 4)?;
+    Some(Record {
+        name: u32_at(bytes, 0)?,
+        kind: (info >> 24) as u8 & 0x7f,
+        flag: info >> 31 != 0,
+        vlen: info & 0xff_ffff,
+        word: u32_at(bytes, 8)?,
+        body: at + kind::RECORD,
+    })
+}
+
+/// `struct btf_layout { u8 info_sz; u8 elem_sz; u16 flags; }`, one for each kind from 0.
+fn tail_by_layout(layout: &[u8], kind: u8, vlen: usize) -> Option<usize> {
+    if kind == 0 {
+        return None;
+    }
+    let entry = layout.get(usize::from(kind) * 4..usize::from(kind) * 4 + 4)?;
+    vlen.checked_mul(usize::from(entry[1]))?.checked_add(usize::from(entry[0]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Types;
+    use super::super::test_blob::Blob;
+    use super::*;
+
+    #[test]
+    fn a_kind_of_the_future_is_skipped_by_its_layout() {
+        let mut blob = Blob::new();
+        blob.layout(100, 4, 12);
+        blob.add("site", 100, false, 2, 0, &[0; 7]);
+        let int = blob.int("int", 4);
+        blob.structure("mutex", 8, false, &[("owner", int, 32)]);
+        let types = Types::new(blob.bytes()).unwrap();
+        assert_eq!(types.offset("mutex", "owner"), Some(4));
+    }
+
+    #[test]
+    fn a_kind_of_the_future_without_a_layout_is_an_error_that_names_it() {
+        let mut blob = Blob::new();
+        blob.int("int", 4);
+        blob.add("site", 100, false, 2, 0, &[0; 7]);
+        let error = Types::new(blob.bytes()).unwrap_err();
+        assert!(matches!(error, BtfError::UnknownKind { id: 2, kind: 100 }), "{error}");
+    }
+
+    #[test]
+    fn a_module_goes_on_where_its_base_ends() {
+        let base = Blob::small_kernel_blob();
+        let mut types = Types::new(base.bytes()).unwrap();
+        let mut module = Blob::module(types.len() as u32, base.strings_len());
+        let number = module.pointer(1);
+        module.structure("virtblk_req", 16, false, &[("data", number, 0), ("status", 1, 64)]);
+        types.add_module("virtio_blk", module.bytes()).unwrap();
+        let status = types.member("virtblk_req", "status").unwrap();
+        assert_eq!((status.offset, status.size, status.type_name.as_str()), (8, 4, "int"));
+        assert_eq!(types.pointee("virtblk_req", "data").unwrap(), "int");
+        assert_eq!(types.offset("task_struct", "pid"), Some(8));
+        assert_eq!(types.modules().collect::<Vec<_>>(), ["virtio_blk"]);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_an_error() {
+        let whole = Blob::small_kernel();
+        for len in 0..whole.len() {
+            assert!(Types::new(whole[..len].to_vec()).is_err(), "{len}");
+        }
+        let mut turned = whole.clone();
+        turned.swap(0, 1);
+        assert!(matches!(Types::new(turned), Err(BtfError::BigEndian)));
+    }
+}
