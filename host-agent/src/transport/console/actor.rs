@@ -14,6 +14,7 @@ use tokio::time::sleep_until;
 use super::guard::{Decision, Refusal, TypingGuard, Wake};
 use super::link::{Address, Link};
 use super::mux::escaped;
+use super::pace::{Pace, READ_PER_TURN};
 use super::prompt::DeclaredPrompt;
 use super::question::{Found, MAX_ANSWER, Question};
 use super::ring::RingWriter;
@@ -21,11 +22,6 @@ use super::tail::Tail;
 use super::text::{plain, without_kernel_records};
 use crate::transport::holders::{Holder, occupancy};
 
-/// Bytes read before other tasks get their turn.
-const READ_PER_TURN: usize = 16 << 10;
-/// What a console that floods leaves to others after each turn. It may still say several MB a second, more than
-/// a serial line of QEMU does, so that no guest waits for us.
-const BREATH: Duration = Duration::from_millis(1);
 /// How much of the end of the text the guard looks at.
 const NEAR: usize = 4 << 10;
 /// Bytes that may wait to be written.
@@ -169,6 +165,7 @@ impl Actor {
     /// Serves one connection; `None` when all handles are gone, else why it ended.
     async fn serve(&mut self, link: Link) -> Option<String> {
         let mut heard = false;
+        let mut pace = Pace::new(tokio::time::Instant::now());
         let mut lookout: Option<Lookout> = None;
         let mut look_at = tokio::time::Instant::now() + Duration::from_millis(300);
         loop {
@@ -189,10 +186,9 @@ impl Actor {
                         self.state.send_replace(LinkState::Connected);
                     }
                     // A console that floods gives way to all others after each turn.
-                    if count >= READ_PER_TURN {
-                        tokio::time::sleep(BREATH).await;
-                    } else {
-                        tokio::task::yield_now().await;
+                    match pace.after(count, tokio::time::Instant::now()) {
+                        Some(breath) => tokio::time::sleep(breath).await,
+                        None => tokio::task::yield_now().await,
                     }
                 }
                 () = sleep_until(search_at.unwrap_or(look_at)), if search_at.is_some() => self.search(),

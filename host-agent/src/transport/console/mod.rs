@@ -9,6 +9,7 @@ mod actor;
 pub mod guard;
 mod link;
 pub mod mux;
+mod pace;
 pub mod prompt;
 pub mod question;
 pub mod ring;
