@@ -7,6 +7,7 @@
 //! anybody. Whoever writes bundles (the agent) takes the names and bounds from here.
 
 mod archive;
+mod chart;
 mod digest;
 mod entries;
 pub mod hostile;
@@ -21,6 +22,7 @@ mod tar_entry;
 mod unpack;
 
 pub use archive::pack;
+pub use chart::{chart, words};
 pub use digest::digest;
 pub use import::{CHUNK, ImportError, Imported, Receiver, import};
 pub use limits::{Limits, OpenError};

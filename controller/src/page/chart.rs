@@ -4,11 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use vmward_bundle::words;
 use vmward_findings::catalogue::Catalogue;
 use vmward_findings::{CASE_KIND, Case};
-use vmward_model::Finding;
-use vmward_model::observed::Observed;
-use vmward_report_view::{Again, Chart, Document, Place, Raw, Sysrq, Words, document_at};
+use vmward_report_view::{Again, Document, Place, Raw, document_at};
 
 use crate::AppState;
 use crate::artifacts::ArtifactError;
@@ -73,45 +72,15 @@ fn draw(detail: &IncidentDetail, case: Option<&[u8]>) -> (Option<Document>, &'st
         }
         read
     });
-    let nothing = Observed::default();
-    let kernel = case.as_ref().map(|it| &it.kernel);
     let conclusion = detail.conclusion.as_ref();
     let undecided = conclusion.map(|it| it.undecided.as_slice()).unwrap_or_default();
-    let chart = Chart {
-        manifest,
-        words: manifest.incident.findings.iter().map(words).collect(),
-        undecided: undecided.iter().map(|it| (it.rule.clone(), it.why.clone())).collect(),
-        probes: case.as_ref().map_or(&[], |it| &it.probes),
-        events: case.as_ref().map_or(&[], |it| &it.events),
-        observed: case.as_ref().map_or(&nothing, |it| &it.observed),
-        blocked: kernel.and_then(|it| it.blocked.as_deref()),
-        tasks: kernel.and_then(|it| it.tasks.as_deref()),
-        cpus: kernel.and_then(|it| it.cpus.as_deref()),
-        memory: kernel.and_then(|it| it.memory.as_ref()),
-        sysrq: kernel.and_then(|it| it.sysrq.as_ref()).map(|it| Sysrq {
-            answered: it.answered.clone(),
-            refused: it.refused.clone(),
-            silent: it.silent.clone(),
-            path: it.path.clone(),
-        }),
-    };
+    let catalogue = CATALOGUE.as_ref();
+    let chart = vmward_bundle::chart(manifest, case.as_ref(), undecided, catalogue);
     let again = conclusion.map(|it| Again {
         class: it.class,
-        sentence: it.findings.first().map(|it| words(it).sentence).unwrap_or_default(),
+        sentence: it.findings.first().map(|it| words(it, catalogue).sentence).unwrap_or_default(),
     });
     let withheld: BTreeSet<_> = detail.withheld.iter().cloned().collect();
     let place = Place { raw: Raw::OnController { withheld }, again };
     (Some(document_at(&chart, &place)), note)
-}
-
-fn words(finding: &Finding) -> Words {
-    let Some(catalogue) = &*CATALOGUE else { return Words::default() };
-    let words = catalogue.words(finding);
-    Words {
-        sentence: words.sentence,
-        detail: words.detail,
-        causes: words.causes,
-        next_steps: words.next_steps,
-        links: words.links,
-    }
 }
