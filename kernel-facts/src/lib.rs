@@ -11,6 +11,7 @@ mod frame;
 mod memory;
 mod task;
 mod wait;
+mod wait_graph;
 mod wait_table;
 
 pub use cpu::CpuStack;
@@ -19,4 +20,5 @@ pub use frame::Frame;
 pub use memory::{MemSummary, ZoneSummary};
 pub use task::{Task, TaskState};
 pub use wait::{WaitKind, is_scheduler_glue, symbol_stem, wait_kind, wait_of_stack};
+pub use wait_graph::{WaitEdge, WaitGraph, WaitProof, WaitRoot};
 pub use wait_table::{FREEZE_CALLERS, WAIT_SYMBOLS, WaitSymbol};

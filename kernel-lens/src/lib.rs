@@ -12,11 +12,13 @@ pub mod arch;
 pub mod btf;
 mod cpu;
 mod error;
+mod kernel;
 mod memory;
 mod symbols;
 
 pub use address_space::AddressSpace;
 pub use cpu::{Aarch64Registers, Aarch64System, Cpu, Registers, X86Registers};
 pub use error::ReadError;
+pub use kernel::{Arch, Kernel};
 pub use memory::{PAGE_SIZE, PhysRange, PhysicalMemory, Recorder};
 pub use symbols::{Symbol, Symbols};

@@ -1,0 +1,102 @@
+//! A kernel that was found: its address space, symbols and types, and what every reader asks first.
+
+use crate::btf::Types;
+use crate::{AddressSpace, ReadError, Symbols};
+
+/// CPUs of a guest at most: `CONFIG_NR_CPUS` of the largest distribution kernels.
+const MAX_CPUS: u32 = 8192;
+
+/// The guest's architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Arch {
+    /// 64-bit x86.
+    X86_64,
+    /// 64-bit ARM.
+    Aarch64,
+}
+
+/// A kernel in guest memory, ready to be read.
+pub struct Kernel<'m> {
+    /// The kernel's address space.
+    pub space: AddressSpace<'m>,
+    /// Symbols of its image.
+    pub symbols: Symbols,
+    /// Its types.
+    pub types: Types,
+    /// Its architecture.
+    pub arch: Arch,
+    online: Vec<u32>,
+    per_cpu_offsets: Vec<u64>,
+}
+
+impl<'m> Kernel<'m> {
+    /// Takes what was found; reads which CPUs there are.
+    pub fn new(space: AddressSpace<'m>, symbols: Symbols, types: Types, arch: Arch) -> Self {
+        let mut kernel =
+            Self { space, symbols, types, arch, online: Vec::new(), per_cpu_offsets: Vec::new() };
+        kernel.online = kernel.read_online().unwrap_or_else(|_| vec![0]);
+        let last = kernel.online.last().copied().unwrap_or(0);
+        kernel.per_cpu_offsets = kernel.read_per_cpu_offsets(last + 1).unwrap_or_default();
+        kernel
+    }
+
+    /// Address of a symbol of the image.
+    pub fn symbol(&self, name: &str) -> Option<u64> {
+        self.symbols.address(name)
+    }
+
+    /// Bytes from the start of a structure to a member of it.
+    pub fn offset(&self, of: &str, member: &str) -> Option<u64> {
+        self.types.offset(of, member)
+    }
+
+    /// The guest's numbers of the CPUs that are online, ascending.
+    pub fn cpus(&self) -> &[u32] {
+        &self.online
+    }
+
+    /// Address of one CPU's copy of a per-CPU variable.
+    ///
+    /// The sum wraps: up to v6.14 x86 counts these symbols from 0, since commit 9d7de2aa8b41 (v6.15) and
+    /// on arm64 they lie in the image.
+    pub fn per_cpu(&self, symbol: &str, cpu: u32) -> Option<u64> {
+        let offset = self.per_cpu_offsets.get(cpu as usize)?;
+        Some(self.symbol(symbol)?.wrapping_add(*offset))
+    }
+
+    /// The per-CPU offset of a CPU: what x86 holds in `gs`.
+    pub fn per_cpu_offset(&self, cpu: u32) -> Option<u64> {
+        self.per_cpu_offsets.get(cpu as usize).copied()
+    }
+
+    /// A member that is a pointer or a long.
+    ///
+    /// # Errors
+    /// As [`AddressSpace::u64`]; [`ReadError::Inconsistent`] if this kernel has no such member.
+    pub fn word(&self, at: u64, of: &'static str, member: &str) -> Result<u64, ReadError> {
+        let offset = self.offset(of, member);
+        let offset = offset.ok_or(ReadError::Inconsistent { what: of, virt: at })?;
+        self.space.u64(at.wrapping_add(offset))
+    }
+
+    /// Bits of `__cpu_online_mask`. Before v4.5 (commit 5aec01b834fd) it was `cpu_online_bits`.
+    fn read_online(&self) -> Result<Vec<u32>, ReadError> {
+        let symbol = self.symbol("__cpu_online_mask").or_else(|| self.symbol("cpu_online_bits"));
+        let mask = symbol.ok_or(ReadError::Inconsistent { what: "the mask of CPUs", virt: 0 })?;
+        let limit = self.symbol("nr_cpu_ids").and_then(|it| self.space.u32(it).ok());
+        let limit = limit.unwrap_or(MAX_CPUS).min(MAX_CPUS);
+        let mut online = Vec::new();
+        for word in 0..limit.div_ceil(64) {
+            let bits = self.space.u64(mask.wrapping_add(u64::from(word) * 8))?;
+            let set = (0..64u32).filter(|bit| bits & (1 << bit) != 0);
+            online.extend(set.map(|bit| word * 64 + bit).filter(|it| *it < limit));
+        }
+        Ok(online)
+    }
+
+    fn read_per_cpu_offsets(&self, count: u32) -> Result<Vec<u64>, ReadError> {
+        let table = self.symbol("__per_cpu_offset");
+        let table = table.ok_or(ReadError::Inconsistent { what: "the table of CPUs", virt: 0 })?;
+        (0..u64::from(count)).map(|cpu| self.space.u64(table.wrapping_add(cpu * 8))).collect()
+    }
+}
