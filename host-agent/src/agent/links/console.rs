@@ -11,7 +11,7 @@ use crate::agent::guest::seen::{self, Seen};
 use crate::transport::console::{Console, LinkState};
 
 /// Taken at once; small, so that no round waits long behind the reading of a flood.
-const PIECE: usize = 4 << 10;
+const PIECE: usize = 1 << 10;
 /// A report is over when the console was quiet for so long.
 const QUIET: Duration = Duration::from_secs(1);
 

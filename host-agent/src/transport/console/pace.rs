@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Bytes read before other tasks get their turn.
-pub(super) const READ_PER_TURN: usize = 16 << 10;
+pub(super) const READ_PER_TURN: usize = 4 << 10;
 /// What a console that floods leaves to others after each read. What QEMU writes meanwhile waits in the
 /// socket: some 280 writes, which for a serial port are a byte each. So a guest may still say more than
-/// 250 KB a second, twenty times a real line.
+/// 250 KB a second, twenty times a real line, and 4 MB a second where QEMU writes larger pieces.
 const BREATH: Duration = Duration::from_millis(1);
 /// Reads of a flood: QEMU writes a serial port's bytes one by one, and each wakes its reader.
 const FLOOD_READS: u32 = 512;
