@@ -8,6 +8,8 @@
 mod cpu;
 mod fold;
 mod frame;
+mod log;
+pub mod machine;
 mod memory;
 mod task;
 mod wait;
@@ -17,6 +19,7 @@ mod wait_table;
 pub use cpu::CpuStack;
 pub use fold::{StackGroup, fold_stacks};
 pub use frame::Frame;
+pub use log::{KernelLog, LogCaller, LogRecord, LogStyle};
 pub use memory::{MemSummary, ZoneSummary};
 pub use task::{Task, TaskState};
 pub use wait::{WaitKind, is_scheduler_glue, symbol_stem, wait_kind, wait_of_stack};

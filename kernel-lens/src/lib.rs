@@ -13,7 +13,9 @@ pub mod btf;
 mod cpu;
 mod error;
 mod kernel;
+pub mod machine;
 mod memory;
+pub mod printk;
 mod symbols;
 
 pub use address_space::AddressSpace;
