@@ -17,6 +17,7 @@ pub mod machine;
 mod memory;
 pub mod printk;
 mod symbols;
+pub mod unwind;
 
 pub use address_space::AddressSpace;
 pub use cpu::{Aarch64Registers, Aarch64System, Cpu, Registers, X86Registers};
