@@ -3,7 +3,13 @@
 
 use super::names::Names;
 use super::unit::Unit;
+use super::walk::TypeRef;
 use super::{Types, kind};
+
+/// Enumerators of a unit at most.
+const MAX_ALL: usize = 1 << 20;
+/// Enumerators of one type that are listed at most.
+const MAX_OF_ONE: usize = 1 << 15;
 
 /// Names of all enumerators of a unit.
 #[derive(Debug, Default)]
@@ -14,12 +20,14 @@ pub(super) struct Enumerators {
 }
 
 impl Enumerators {
+    /// Of at most [`MAX_ALL`]: the largest kernel has a tenth.
     fn new(unit: &Unit) -> Self {
         let mut places = Vec::new();
         for id in unit.first_id..unit.next_id() {
             let Some(record) = unit.record(id) else { break };
             let Some(each) = bytes_of_each(record.kind) else { continue };
-            let all = (0..record.vlen as usize).map(|index| record.body + index * each);
+            let left = MAX_ALL - places.len();
+            let all = (0..(record.vlen as usize).min(left)).map(|index| record.body + index * each);
             places.extend(all.map(|at| (id, at as u32)));
         }
         let name = |place: &(u32, u32)| unit.own_string(unit.word(place.1 as usize)?);
@@ -53,18 +61,18 @@ impl Types {
         })
     }
 
-    /// Every enumerator of an enum type, in its order.
+    /// Every enumerator of an enum type, in its order: names and values.
     pub fn enumerators(&self, type_name: &str) -> Option<Vec<(String, i64)>> {
-        let (found, record) = self
-            .named(type_name)
-            .filter_map(|it| self.resolve(it))
-            .find(|it| bytes_of_each(it.1.kind).is_some())?;
+        self.named(type_name).find_map(|it| self.enumerators_of(it))
+    }
+
+    pub(super) fn enumerators_of(&self, at: TypeRef) -> Option<Vec<(String, i64)>> {
+        let (found, record) = self.resolve(at)?;
         let (unit, _) = self.record(found)?;
         let each = bytes_of_each(record.kind)?;
-        let all = (0..record.vlen as usize).filter_map(|index| {
+        let all = (0..(record.vlen as usize).min(MAX_OF_ONE)).filter_map(|index| {
             let at = record.body + index * each;
-            let name = self.string(found.unit, unit.word(at)?)?;
-            Some((String::from_utf8_lossy(name).into_owned(), unit.enumerator_value(found.id, at)?))
+            Some((self.text(found.unit, unit.word(at)?), unit.enumerator_value(found.id, at)?))
         });
         Some(all.collect())
     }

@@ -41,6 +41,26 @@ pub enum BtfError {
         /// Its kind.
         kind: u8,
     },
+    /// A module built outside of the kernel's tree brings a base of its own (`.BTF.base`, v6.11): its type
+    /// ids are not those of vmlinux until its kernel has loaded it.
+    #[error("this BTF of a module stands on a distilled base (.BTF.base), not on that of its kernel")]
+    Distilled,
+    /// A module that stands on the BTF of another kernel.
+    #[error("the BTF of module {module} goes on from type {first_id}, that of vmlinux ends before {next_id}")]
+    OtherBase {
+        /// The module.
+        module: String,
+        /// Its first type, as the guest says.
+        first_id: u32,
+        /// The id after the last one of vmlinux.
+        next_id: u32,
+    },
+    /// Not a file of a 64-bit little-endian machine.
+    #[error("only ELF files of 64-bit little-endian machines are read")]
+    ElfClass,
+    /// The file could not be read.
+    #[error("reading the file with the BTF")]
+    File(#[from] std::io::Error),
     /// The file has no BTF.
     #[error("this ELF file has no section .BTF")]
     NoSection,

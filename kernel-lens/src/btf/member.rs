@@ -1,10 +1,8 @@
 //! One member, with all that is needed to read it: place, bits, size, and the name of its type.
 
-use super::walk::{Place, TypeRef};
-use super::{Types, kind};
-
-/// Qualifiers, pointers and dimensions in the name of a type at most.
-const MAX_NAMED: usize = 32;
+use super::Types;
+use super::name::Detail;
+use super::walk::Place;
 
 /// A member of a structure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +39,7 @@ impl Types {
     pub fn member(&self, type_name: &str, path: &str) -> Option<Member> {
         let place = self.place_of(type_name, path)?;
         let (bits, size) = self.extent(place);
-        Some(Member { offset: place.bit / 8, bits, size, type_name: self.plain_name(place.of) })
+        Some(Member { offset: place.bit / 8, bits, size, type_name: self.name(place.of, Detail::Plain) })
     }
 
     /// The bits and bytes of a place.
@@ -58,7 +56,7 @@ impl Types {
     /// What the pointer at a path leads to, as a name that can be asked for: `struct mm_struct`.
     pub fn pointee(&self, type_name: &str, path: &str) -> Option<String> {
         let place = self.place_of(type_name, path)?;
-        Some(self.plain_name(self.target(place.of)?))
+        Some(self.name(self.target(place.of)?, Detail::Plain))
     }
 
     /// Elements of the array at a path; 0 for one that goes on behind its structure.
@@ -75,81 +73,6 @@ impl Types {
     pub fn has(&self, type_name: &str, path: &str) -> bool {
         self.place_of(type_name, path).is_some()
     }
-
-    /// The name of a type without its qualifiers.
-    pub(super) fn plain_name(&self, at: TypeRef) -> String {
-        self.name(at, false)
-    }
-
-    /// The name of a type as C writes it for a member without a name. Of a function only that it is one.
-    pub(super) fn name(&self, mut at: TypeRef, qualified: bool) -> String {
-        let (mut before, mut behind) = (Vec::new(), String::new());
-        let mut stars = String::new();
-        for _ in 0..MAX_NAMED {
-            let record = match self.record(at) {
-                Some((_, record)) => record,
-                None => {
-                    return joined(&before, if at.id == 0 { "void" } else { "(unknown)" }, &stars, &behind);
-                }
-            };
-            match record.kind {
-                kind::PTR => stars.insert(0, '*'),
-                kind::ARRAY => {
-                    let Some((element, len)) = self.array(at) else { break };
-                    behind.push_str(&format!("[{len}]"));
-                    at = element;
-                    continue;
-                }
-                kind::CONST | kind::VOLATILE | kind::RESTRICT | kind::TYPE_TAG => {
-                    let word = match record.kind {
-                        kind::CONST => "const",
-                        kind::VOLATILE => "volatile",
-                        _ => "",
-                    };
-                    // A pointer that is itself constant: said of the pointer, and of no interest.
-                    if qualified && stars.is_empty() && !word.is_empty() || qualified && word == "const" {
-                        before.push(word);
-                    }
-                }
-                _ => {
-                    let word = match record.kind {
-                        kind::STRUCT => "struct ",
-                        kind::UNION => "union ",
-                        kind::ENUM | kind::ENUM64 => "enum ",
-                        kind::FWD if record.flag => "union ",
-                        kind::FWD => "struct ",
-                        kind::FUNC_PROTO => "function",
-                        _ => "",
-                    };
-                    let name = self.string(at.unit, record.name).unwrap_or_default();
-                    let name = String::from_utf8_lossy(name);
-                    let name = if name.is_empty() && record.kind != kind::FUNC_PROTO {
-                        "(anonymous)".into()
-                    } else {
-                        name
-                    };
-                    return joined(&before, &format!("{word}{name}"), &stars, &behind);
-                }
-            }
-            at.id = record.word;
-        }
-        joined(&before, "(unknown)", &stars, &behind)
-    }
-}
-
-fn joined(before: &[&str], name: &str, stars: &str, behind: &str) -> String {
-    let mut text = String::new();
-    for word in before {
-        text.push_str(word);
-        text.push(' ');
-    }
-    text.push_str(name);
-    if !stars.is_empty() {
-        text.push(' ');
-        text.push_str(stars);
-    }
-    text.push_str(behind);
-    text
 }
 
 #[cfg(test)]

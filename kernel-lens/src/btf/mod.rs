@@ -4,11 +4,18 @@
 //! One walk notes where each begins and hashes the names that are asked for; the rest is read on demand.
 //! There are no global variables in it: addresses come from the symbols.
 
+mod describe;
+mod elf;
 mod enumerators;
 mod error;
+mod find;
+mod guest_modules;
 mod header;
+#[cfg(test)]
+mod hostile;
 mod kind;
 mod member;
+mod name;
 mod names;
 mod path;
 #[cfg(test)]
@@ -20,7 +27,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
+pub use elf::blob_of_file;
 pub use error::BtfError;
+pub use guest_modules::ModuleBtf;
 pub use member::Member;
 
 use unit::Unit;

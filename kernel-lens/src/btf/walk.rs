@@ -11,7 +11,7 @@ const MAX_ALIASES: usize = 64;
 const MAX_NESTED: u32 = 32;
 /// Members looked at in one search: the largest structures of a kernel have two thousand with all that is
 /// inside of them.
-const MAX_MEMBERS: usize = 1 << 18;
+const MAX_MEMBERS: usize = 1 << 16;
 /// Bytes of a pointer: both architectures have 64 bits.
 const POINTER: u64 = 8;
 
