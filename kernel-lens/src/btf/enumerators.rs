@@ -11,6 +11,9 @@ const MAX_ALL: usize = 1 << 20;
 /// Enumerators of one type that are listed at most.
 const MAX_OF_ONE: usize = 1 << 15;
 
+/// The smallest value that is taken as negative where a blob does not tell.
+const SMALLEST_UNTOLD: i32 = -0x1_0000;
+
 /// Names of all enumerators of a unit.
 #[derive(Debug, Default)]
 pub(super) struct Enumerators {
@@ -81,15 +84,44 @@ impl Types {
 impl Unit {
     /// The value at a place of an enum type of this unit.
     ///
-    /// Since v6.0 (commit 6089fb325cf7) the flag of the type tells that it is signed; before, the values
-    /// were all said to be signed, so they are taken as such where nothing in the blob has the flag.
+    /// Since v6.0 (commit 6089fb325cf7) the flag of the type tells that it is signed. In a blob from before
+    /// nothing does: `PERF_EVENT_STATE_DEAD` is -4, `PROC_IPC_INIT_INO` is 0xefffffff. There a value is
+    /// taken as negative if it is a small one.
     fn enumerator_value(&self, id: u32, at: usize) -> Option<i64> {
         let record = self.record(id)?;
         let low = self.word(at + 4)?;
         if record.kind == kind::ENUM64 {
             return Some((u64::from(self.word(at + 8)?) << 32 | u64::from(low)) as i64);
         }
-        let signed = record.flag || !self.tells_signs;
+        let signed = record.flag || (!self.tells_signs && low as i32 >= SMALLEST_UNTOLD);
         Some(if signed { i64::from(low as i32) } else { i64::from(low) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_blob::Blob;
+    use super::*;
+
+    #[test]
+    fn values_of_an_old_blob_that_tells_no_signs() {
+        let mut blob = Blob::new();
+        let tail = [blob.string("PERF_EVENT_STATE_DEAD"), -4i32 as u32, blob.string("INACTIVE"), 0];
+        blob.add("perf_event_state", kind::ENUM, false, 2, 4, &tail);
+        let tail = [blob.string("PROC_IPC_INIT_INO"), 0xefff_ffff];
+        blob.add("", kind::ENUM, false, 1, 4, &tail);
+        let types = Types::new(blob.bytes()).unwrap();
+        assert_eq!(types.enumerator("PERF_EVENT_STATE_DEAD"), Some(-4));
+        assert_eq!(types.enumerator("PROC_IPC_INIT_INO"), Some(0xefff_ffff));
+        assert_eq!(types.enumerators("perf_event_state").unwrap()[1], ("INACTIVE".to_owned(), 0));
+    }
+
+    #[test]
+    fn a_blob_that_tells_signs_is_believed() {
+        let mut blob = Blob::small_kernel_blob();
+        let tail = [blob.string("MASK"), 0xffff_ffff];
+        blob.add("", kind::ENUM, false, 1, 4, &tail);
+        let types = Types::new(blob.bytes()).unwrap();
+        assert_eq!((types.enumerator("MASK"), types.enumerator("BLUE")), (Some(0xffff_ffff), Some(-2)));
     }
 }
