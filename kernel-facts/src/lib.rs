@@ -12,6 +12,7 @@ mod log;
 pub mod machine;
 mod memory;
 mod task;
+mod task_detail;
 mod wait;
 mod wait_graph;
 mod wait_table;
@@ -22,6 +23,9 @@ pub use frame::Frame;
 pub use log::{KernelLog, LogCaller, LogRecord, LogStyle};
 pub use memory::{MemSummary, ZoneSummary};
 pub use task::{Task, TaskState};
+pub use task_detail::{
+    CgroupV1, SchedPolicy, Scheduling, Syscall, SyscallFile, TaskKind, TaskMemory, TimeInState,
+};
 pub use wait::{WaitKind, is_scheduler_glue, symbol_stem, wait_kind, wait_of_stack};
 pub use wait_graph::{WaitEdge, WaitGraph, WaitProof, WaitRoot};
 pub use wait_table::{FREEZE_CALLERS, WAIT_SYMBOLS, WaitSymbol};

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Frame;
+use crate::{CgroupV1, Frame, Scheduling, Syscall, TaskKind, TaskMemory, TimeInState};
 
 /// A task state by the letter that the kernel prints for it.
 ///
@@ -106,6 +106,54 @@ pub struct Task {
     /// The line that named this task was damaged: name and missing fields may be incomplete.
     #[serde(default)]
     pub torn: bool,
+    /// Guest-virtual address of its `task_struct`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<u64>,
+    /// Whose work it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<TaskKind>,
+    /// Name of a kernel thread whose name is longer than `comm` can be (kept since v5.17).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_name: Option<String>,
+    /// Bits of the state (`TASK_*`) as the kernel holds them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_bits: Option<u32>,
+    /// How long it has been in this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_state: Option<TimeInState>,
+    /// The CPU that it is on, waits for, or was on last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u32>,
+    /// How it is scheduled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling: Option<Scheduling>,
+    /// Command line, its arguments joined by spaces. Guest text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_line: Option<String>,
+    /// Path in the hierarchy of version-2 cgroups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// Places in hierarchies of version-1 cgroups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cgroups_v1: Vec<CgroupV1>,
+    /// Symbol that it sleeps in, as `/proc/PID/wchan` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wchan: Option<String>,
+    /// System call that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syscall: Option<Syscall>,
+    /// Its thread ids from the outermost PID namespace to its own; empty outside of nested ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ns_pids: Vec<u32>,
+    /// When it started: nanoseconds since boot, with suspended time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ns: Option<u64>,
+    /// Effective user id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Memory of its process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<TaskMemory>,
 }
 
 impl Task {
@@ -123,6 +171,22 @@ impl Task {
             task_flags: None,
             stack: Vec::new(),
             torn: false,
+            address: None,
+            kind: None,
+            full_name: None,
+            state_bits: None,
+            in_state: None,
+            cpu: None,
+            scheduling: None,
+            command_line: None,
+            cgroup: None,
+            cgroups_v1: Vec::new(),
+            wchan: None,
+            syscall: None,
+            ns_pids: Vec::new(),
+            started_ns: None,
+            uid: None,
+            memory: None,
         }
     }
 

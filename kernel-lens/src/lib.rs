@@ -17,6 +17,7 @@ pub mod machine;
 mod memory;
 pub mod printk;
 mod symbols;
+pub mod task;
 pub mod unwind;
 
 pub use address_space::AddressSpace;
