@@ -4,4 +4,7 @@
 //! none for them; layouts of structures come from BTF.
 
 pub mod clock;
+pub mod memory;
 mod object;
+pub mod run_queue;
+pub mod system;
