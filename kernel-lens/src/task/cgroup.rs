@@ -1,5 +1,6 @@
 //! Which cgroups a task is in.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use vmward_kernel_facts::CgroupV1;
@@ -8,6 +9,8 @@ use crate::{Kernel, ReadError};
 
 /// How deep a cgroup may lie; a path of 4096 bytes is no deeper.
 const MAX_DEPTH: usize = 2048;
+/// Steps of all paths of one look: those of 10,000 cgroups are not longer.
+const MAX_ALL_STEPS: u32 = 1 << 16;
 /// Bytes of a path.
 const MAX_PATH: usize = 4096;
 /// Bytes of one name in it.
@@ -31,13 +34,15 @@ pub(super) struct Cgroups<'a, 'm> {
     controllers: Option<Vec<String>>,
     /// `parent`, and `__parent` since commit 633488947ef6 (v6.15).
     parent: Option<u64>,
+    /// Steps that are left for all paths together.
+    left: Cell<u32>,
 }
 
 impl<'a, 'm> Cgroups<'a, 'm> {
     pub(super) fn new(kernel: &'a Kernel<'m>) -> Self {
         let parent = kernel.offset("kernfs_node", "__parent");
         let parent = parent.or_else(|| kernel.offset("kernfs_node", "parent"));
-        Self { kernel, known: HashMap::new(), controllers: None, parent }
+        Self { kernel, known: HashMap::new(), controllers: None, parent, left: Cell::new(MAX_ALL_STEPS) }
     }
 
     pub(super) fn of(&mut self, css_set: u64) -> Membership {
@@ -61,6 +66,8 @@ impl<'a, 'm> Cgroups<'a, 'm> {
         let mut names = Vec::new();
         let mut len = 0;
         for _ in 0..MAX_DEPTH {
+            let Some(left) = self.left.get().checked_sub(1) else { break };
+            self.left.set(left);
             let above = self.kernel.space.u64(node.wrapping_add(parent))?;
             if above == 0 {
                 return Ok(rooted(&names));

@@ -1,8 +1,9 @@
 //! What is told of a task by the structures that it points to.
 
-use vmward_kernel_facts::{SyscallFile, Task, TaskKind};
+use vmward_kernel_facts::{Syscall, SyscallFile, Task, TaskKind};
 
 use super::syscall::Entry;
+use super::text::TextLimit;
 use super::{TaskOptions, cgroup::Cgroups, files::Files, layout::Layout, mm::Processes, read::Raw};
 use super::{files::WORKING_DIRECTORY, syscall_files::file_arguments};
 use crate::Kernel;
@@ -21,6 +22,7 @@ pub(super) struct Details<'a, 'm> {
     level: Option<u64>,
     numbers: Option<u64>,
     number_size: u64,
+    text: TextLimit,
 }
 
 impl<'a, 'm> Details<'a, 'm> {
@@ -35,6 +37,7 @@ impl<'a, 'm> Details<'a, 'm> {
             level: kernel.offset("pid", "level"),
             numbers: kernel.offset("pid", "numbers"),
             number_size: kernel.types.size("upid").unwrap_or(16),
+            text: TextLimit::new(),
         }
     }
 
@@ -51,25 +54,28 @@ impl<'a, 'm> Details<'a, 'm> {
         task.ns_pids = self.ns_pids(raw).unwrap_or_default();
         if let Some(set) = raw.pointer(layout.cgroups) {
             let membership = self.cgroups.of(set);
-            (task.cgroup, task.cgroups_v1) = (membership.path, membership.v1);
+            let len = membership.v1.iter().map(|it| it.path.len() + it.controllers.len() * 64).sum();
+            task.cgroup = self.text.keep(membership.path);
+            task.cgroups_v1 = if self.text.allows(len) { membership.v1 } else { Vec::new() };
         }
         if task.kind != Some(TaskKind::User) {
             return;
         }
         if let Some(mm) = raw.pointer(layout.mm) {
             let process = self.processes.process(mm);
-            (task.command_line, task.memory) = (process.command_line, process.memory);
+            task.command_line = self.text.keep(process.command_line);
+            task.memory = process.memory;
         }
         // Who is on a CPU may be in user space, where these registers are those of its last call.
         if !raw.is_on_cpu() {
-            self.add_syscall(raw, task);
+            task.syscall = self.syscall(raw);
         }
     }
 
-    /// Adds the system call, with what its descriptors are.
-    pub(super) fn add_syscall(&mut self, raw: &Raw<'_>, task: &mut Task) {
-        let Some(stack) = raw.pointer(self.layout.stack) else { return };
-        let Some(mut call) = self.entry.as_ref().and_then(|it| it.read(self.kernel, stack)) else { return };
+    /// The system call, with what its descriptors are.
+    pub(super) fn syscall(&mut self, raw: &Raw<'_>) -> Option<Syscall> {
+        let stack = raw.pointer(self.layout.stack)?;
+        let mut call = self.entry.as_ref()?.read(self.kernel, stack)?;
         let files = raw.pointer(self.layout.files).unwrap_or(0);
         let fs = raw.pointer(self.layout.fs).unwrap_or(0);
         for argument in file_arguments(call.name.as_deref().unwrap_or_default()) {
@@ -77,10 +83,11 @@ impl<'a, 'm> Details<'a, 'm> {
             let fd = (*word as u32).cast_signed();
             if fd >= 0 || fd == WORKING_DIRECTORY {
                 let path = self.files.path(files, fs, fd).ok().flatten();
+                let path = self.text.keep(path);
                 call.files.push(SyscallFile { argument: *argument, fd, path });
             }
         }
-        task.syscall = Some(call);
+        Some(call)
     }
 
     /// `struct pid` holds a number for each namespace that the task can be seen from, outermost first.

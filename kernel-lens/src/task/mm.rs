@@ -4,14 +4,16 @@ use std::collections::HashMap;
 
 use vmward_kernel_facts::TaskMemory;
 
-use super::{field::Field, user::UserSpace};
+use super::{field::Field, text::TextLimit, user::UserSpace};
 use crate::arch::Paging;
 use crate::{Kernel, Recorder};
 
 /// Bytes of a command line that are read.
 const MAX_COMMAND: u64 = 4096;
 /// CPUs whose parts of a counter are added up: on a larger guest they would be more pages than all the rest.
-const MAX_COUNTED_CPUS: usize = 32;
+const MAX_COUNTED_CPUS: usize = 16;
+/// Processes whose command line is read: each costs a dozen pages.
+const MAX_COMMANDS: usize = 16_384;
 
 /// What one process's memory says; its threads share it.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +33,7 @@ pub(super) struct Processes<'a, 'm> {
     pgd: Field,
     total: Field,
     counters: Counters,
+    text: TextLimit,
 }
 
 /// The counters of resident pages: of files, anonymous, swapped, shared (`MM_FILEPAGES` and so on, the same
@@ -63,6 +66,7 @@ impl<'a, 'm> Processes<'a, 'm> {
             pgd: field("pgd"),
             total: field("total_vm"),
             counters: Counters::find(kernel),
+            text: TextLimit::new(),
         }
     }
 
@@ -70,7 +74,10 @@ impl<'a, 'm> Processes<'a, 'm> {
         if let Some(known) = self.known.get(&mm) {
             return known.clone();
         }
-        let process = Process { command_line: self.command_line(mm), memory: self.memory(mm) };
+        let more = self.known.len() < MAX_COMMANDS;
+        let command_line = if more { self.command_line(mm) } else { None };
+        let command_line = self.text.keep(command_line);
+        let process = Process { command_line, memory: self.memory(mm) };
         self.known.insert(mm, process.clone());
         process
     }

@@ -20,21 +20,27 @@ mod syscall;
 mod syscall_files;
 mod syscall_names;
 mod tasks;
+mod text;
 mod user;
+mod wait_channel;
 mod walk;
 
 pub use error::TaskError;
 pub use tasks::{KernelTask, TaskProblems, Tasks};
+pub use wait_channel::wait_channel;
 
 use std::collections::HashMap;
+
+use vmward_kernel_facts::Syscall;
 
 use again::Again;
 use clock::Clock;
 use details::Details;
+use files::Files;
 use layout::Layout;
 use read::Raw;
 
-use crate::{Kernel, Recorder};
+use crate::{Kernel, ReadError, Recorder};
 
 /// What to read of tasks, and how much.
 #[derive(Clone, Copy)]
@@ -54,6 +60,19 @@ impl Default for TaskOptions<'_> {
     }
 }
 
+/// The system call of one task: for a task on a CPU of which the caller knows, from the vCPU's registers, that
+/// it runs kernel code. Of sleeping tasks [`read_tasks`] has told it.
+///
+/// # Errors
+/// As [`read_tasks`].
+pub fn read_syscall(kernel: &Kernel<'_>, task: &KernelTask) -> Result<Option<Syscall>, TaskError> {
+    let layout = Layout::new(kernel)?;
+    let Ok(raw) = Raw::read(kernel, &layout, &Again::new(), task.address, task.leader) else {
+        return Ok(None);
+    };
+    Ok(Details::new(kernel, &layout, TaskOptions::default()).syscall(&raw))
+}
+
 /// Reads every thread.
 ///
 /// # Errors
@@ -67,35 +86,33 @@ pub fn read_tasks(kernel: &Kernel<'_>, options: TaskOptions<'_>) -> Result<Tasks
     let walk = walk::every_thread(&kernel.space, &layout, &again, init_task, options.max_threads);
     let mut problems = TaskProblems { unreadable: 0, broken_lists: walk.broken, truncated: walk.truncated };
     let idle = if clock.idle.is_empty() { vec![init_task] } else { clock.idle.clone() };
-    let mut raw = Vec::with_capacity(walk.found.len());
-    for (address, leader) in idle.iter().map(|it| (*it, *it)).chain(walk.found) {
-        match Raw::read(kernel, &layout, &again, address, leader) {
-            Ok(it) => raw.push(it),
-            Err(_) => problems.unreadable += 1,
-        }
-    }
-    let process_of: HashMap<u64, u32> =
-        raw.iter().filter_map(|it| Some((it.address, it.number(layout.tgid)?))).collect();
-    let parent = |it: &Raw<'_>| {
-        let parent = it.pointer(layout.real_parent)?;
-        // A parent that no walk found is one that went while we looked.
-        process_of.get(&parent).copied()
-    };
     let mut details = options.details.then(|| Details::new(kernel, &layout, options));
-    let all = raw.iter().map(|it| {
-        let mut task = it.task(kernel, &clock);
-        task.ppid = parent(it);
+    let mut all = Vec::new();
+    for (address, leader) in idle.iter().map(|it| (*it, *it)).chain(walk.found) {
+        let Ok(raw) = Raw::read(kernel, &layout, &again, address, leader) else {
+            problems.unreadable += 1;
+            continue;
+        };
+        let mut task = raw.task(kernel, &clock);
         if let Some(details) = &mut details {
-            details.add(it, &mut task);
+            details.add(&raw, &mut task);
         }
-        KernelTask {
-            address: it.address,
-            leader: it.leader,
-            signal: it.get(layout.signal).unwrap_or(0),
-            stack: it.get(layout.stack).unwrap_or(0),
-            mm: it.get(layout.mm).unwrap_or(0),
-            task,
-        }
-    });
-    Ok(Tasks::new(all.collect(), problems, clock.now()))
+        all.push(KernelTask { task, ..raw.addresses() });
+    }
+    // A parent that no walk found is one that went while we looked.
+    let process_of: HashMap<u64, Option<u32>> = all.iter().map(|it| (it.address, it.task.tgid)).collect();
+    for it in &mut all {
+        it.task.ppid = process_of.get(&it.parent).copied().flatten();
+    }
+    Ok(Tasks::new(all, problems, clock.now()))
+}
+
+/// What a descriptor of a task is: a path, `pipe:[INODE]`, `socket:[INODE]`, `anon_inode:NAME`; `None` for one
+/// that is not open. -100 is the working directory.
+///
+/// # Errors
+/// Whatever on the way could not be read.
+pub fn file_path(kernel: &Kernel<'_>, task: &KernelTask, fd: i32) -> Result<Option<String>, ReadError> {
+    let word = |member| kernel.word(task.address, "task_struct", member);
+    Files::new(kernel).path(word("files")?, word("fs")?, fd)
 }

@@ -3,7 +3,7 @@
 use vmward_kernel_facts::{SchedPolicy, Scheduling, Task, TaskKind, TaskState};
 
 use super::clock::{Clock, Times};
-use super::{again::Again, field::Field, layout::Layout, state};
+use super::{KernelTask, again::Again, field::Field, layout::Layout, state};
 use crate::{Kernel, ReadError};
 
 /// Task flag of a kernel thread (`PF_KTHREAD`), the same in every version.
@@ -68,6 +68,20 @@ impl<'l> Raw<'l> {
 
     pub(super) fn is_on_cpu(&self) -> bool {
         self.get(self.layout.on_cpu).is_some_and(|it| it != 0)
+    }
+
+    /// The addresses of what belongs to it, without what is told of it.
+    pub(super) fn addresses(&self) -> KernelTask {
+        let pointer = |field| self.get(field).unwrap_or(0);
+        KernelTask {
+            address: self.address,
+            leader: self.leader,
+            signal: pointer(self.layout.signal),
+            parent: pointer(self.layout.real_parent),
+            stack: pointer(self.layout.stack),
+            mm: pointer(self.layout.mm),
+            task: Task::new(0, "", TaskState::R),
+        }
     }
 
     /// Whether a kernel could have written this: a name with an end, ids and a state within their limits, and

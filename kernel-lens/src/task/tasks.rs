@@ -13,6 +13,8 @@ pub struct KernelTask {
     pub leader: u64,
     /// Of its `signal_struct`.
     pub signal: u64,
+    /// Of its parent's `task_struct`.
+    pub parent: u64,
     /// Lowest address of its kernel stack; 0 for a dead one that has none any more.
     pub stack: u64,
     /// Of its `mm_struct`; 0 for a kernel thread.
@@ -107,7 +109,7 @@ mod tests {
 
     fn task(address: u64, pid: u32) -> KernelTask {
         let task = Task::new(pid, "t", TaskState::S);
-        KernelTask { address, leader: address, signal: 0, stack: 0, mm: 0, task }
+        KernelTask { address, leader: address, signal: 0, parent: 0, stack: 0, mm: 0, task }
     }
 
     #[test]
