@@ -5,6 +5,7 @@
 //! * [`debian`]: a guest with systemd, getty and cron;
 //! * [`unikernel`]: a guest that starts in under a second;
 //! * [`standard`]: the guest that tests and the demo use; [`fault`]: the ways to break it;
+//! * [`image`]: a guest's RAM, registers and own truth as files, for the lens;
 //! * [`nbd`]: a disk server that can fall silent;
 //! * [`gdb`]: just enough of the GDB remote protocol to overwrite kernel text.
 
@@ -14,6 +15,7 @@ pub mod debian;
 pub mod disk;
 pub mod fault;
 pub mod gdb;
+pub mod image;
 pub mod initramfs;
 pub mod kernels;
 pub mod nbd;

@@ -47,6 +47,18 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Takes an image of the standard guest for the lens, or finds it in the cache, and prints its folder and
+    /// what is known of it as one line of JSON.
+    Image {
+        /// The kernel.
+        kernel: String,
+        /// Makes this fault first.
+        #[arg(long, default_value = "idle")]
+        fault: String,
+        /// Copies the image into this folder, which is made.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
     /// Serves raw files as NBD exports until Ctrl-C. SIGUSR1 makes it silent, SIGUSR2 lets it answer.
     Nbd {
         /// The unix socket.
@@ -68,6 +80,7 @@ fn main() -> Result<()> {
         Command::List => list(),
         Command::Start { name, fault } => start(&name, &fault),
         Command::Fault { name, kernel, once } => break_one(&name, &kernel, once),
+        Command::Image { kernel, fault, out } => image(&kernel, &fault, out.as_deref()),
         Command::Nbd { socket, disks } => nbd(&socket, &disks),
         Command::Update => update(),
     };
@@ -119,6 +132,15 @@ fn break_one(name: &str, kernel: &str, once: bool) -> Result<()> {
     let proof = fault.inject(&mut guest)?;
     say(&json!({ "fault": name, "proof": proof.text, "facts": proof.facts }).to_string())?;
     if once { Ok(()) } else { until_told() }
+}
+
+fn image(kernel: &str, fault: &str, out: Option<&std::path::Path>) -> Result<()> {
+    let image = vmward_qemu_fixtures::image::of_fault(fault, kernel)?;
+    let image = match out {
+        Some(folder) => image.copy_to(folder)?,
+        None => image,
+    };
+    say(&json!({ "folder": image.folder(), "meta": image.meta() }).to_string())
 }
 
 /// The sockets of a guest, for whoever wants to reach it.
