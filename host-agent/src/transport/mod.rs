@@ -29,12 +29,15 @@
 //!
 //! **gdb stub**: [`rsp`], used by the guardian's operations.
 //!
+//! **Memory**: [`memory`], a live guest's memory and registers for the lens.
+//!
 //! [`holders`] (who holds a socket), [`process`] (state of a process) and [`stamp`] are small helpers.
 
 pub mod console;
 pub mod holders;
 #[doc(hidden)]
 pub mod hostile;
+pub mod memory;
 pub mod process;
 pub mod qmp;
 pub mod rsp;

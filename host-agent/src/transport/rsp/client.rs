@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::layout::{Layout, Register, includes};
-use super::messages::{AnswerError, control, features, ok, physical, registers, threads};
+use super::messages::{AnswerError, control, features, memory, ok, physical, registers, threads};
 use super::packet::{Decoder, Event, encode};
 use crate::transport::qmp::L2Permit;
 
@@ -169,6 +169,22 @@ impl Gdb {
     /// [`RspError`].
     pub async fn is_physical(&mut self) -> Result<Option<bool>, RspError> {
         Ok(physical::mode(&self.ask(physical::QUERY).await?))
+    }
+
+    /// Fills `buf` with the bytes at an address: guest-physical in physical mode, else of the selected
+    /// thread. Beyond RAM QEMU answers with zeros, and reads devices.
+    ///
+    /// # Errors
+    /// [`RspError`].
+    pub async fn read_memory(&mut self, address: u64, buf: &mut [u8]) -> Result<(), RspError> {
+        // Two digits a byte.
+        let length = (self.packet_size / 2).saturating_sub(16).clamp(16, 2048);
+        let mut at = address;
+        for part in buf.chunks_mut(length) {
+            self.told(&memory::read(at, part.len()), |answer| memory::bytes(answer, part)).await?;
+            at = at.saturating_add(part.len() as u64);
+        }
+        Ok(())
     }
 
     /// Detaches. QEMU then lets the guest run, **even one that was paused before**: only call it for a

@@ -4,6 +4,7 @@
 
 pub mod control;
 pub mod features;
+pub mod memory;
 pub mod physical;
 pub mod registers;
 pub mod threads;
