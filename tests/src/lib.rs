@@ -7,6 +7,7 @@ pub mod ask;
 pub mod binary;
 pub mod controller;
 pub mod fake;
+pub mod lens;
 pub mod record;
 pub mod still;
 pub mod stored;

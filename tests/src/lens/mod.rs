@@ -1,0 +1,144 @@
+//! Guests as the lens sees them: memory and registers of an image that the fixtures took, with the truth that
+//! the guest told beside them.
+//!
+//! ```no_run
+//! use vmward_kernel_lens::Recorder;
+//! use vmward_tests::lens::Pictured;
+//! # fn main() -> anyhow::Result<()> {
+//! let guest = Pictured::of("amd64-6.1")?;
+//! let recorder = Recorder::new(guest.memory());
+//! let kernel = guest.kernel(&recorder)?;
+//! let truth = guest.image().text("kallsyms")?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod memory;
+mod registers;
+
+use anyhow::{Context, Result, bail, ensure};
+use vmward_kernel_lens::arch::Paging;
+use vmward_kernel_lens::btf::Types;
+use vmward_kernel_lens::{AddressSpace, Arch, Cpu, Kernel, PhysicalMemory, Recorder, find, kallsyms};
+use vmward_qemu_fixtures::image::{self, Image};
+
+pub use memory::ImageMemory;
+
+/// A guest in an image.
+pub struct Pictured {
+    image: Image,
+    memory: ImageMemory,
+    cpus: Vec<Cpu>,
+}
+
+impl Pictured {
+    /// The standard guest on `kernel`, healthy and paused.
+    ///
+    /// # Errors
+    /// When there is no image and none can be taken.
+    pub fn of(kernel: &str) -> Result<Self> {
+        Self::open(image::of(kernel)?)
+    }
+
+    /// The standard guest on `kernel` with `fault`.
+    ///
+    /// # Errors
+    /// When there is no image and none can be taken.
+    pub fn of_fault(fault: &str, kernel: &str) -> Result<Self> {
+        Self::open(image::of_fault(fault, kernel)?)
+    }
+
+    /// Opens an image.
+    ///
+    /// # Errors
+    /// When a file of it is missing or cannot be understood.
+    pub fn open(image: Image) -> Result<Self> {
+        let memory = ImageMemory::open(&image.ram(), &image.mtree()?)?;
+        let cpus = registers::parse(&image.registers()?)?;
+        let n_vcpus = image.meta().vcpus as usize;
+        ensure!(cpus.len() == n_vcpus, "registers of {} vCPUs, not of {n_vcpus}", cpus.len());
+        Ok(Self { image, memory, cpus })
+    }
+
+    /// The image, with the guest's own truth.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The guest's memory.
+    pub fn memory(&self) -> &ImageMemory {
+        &self.memory
+    }
+
+    /// The vCPUs.
+    pub fn cpus(&self) -> &[Cpu] {
+        &self.cpus
+    }
+
+    /// The architecture.
+    pub fn arch(&self) -> Arch {
+        if self.image.meta().kernel.starts_with("arm64") { Arch::Aarch64 } else { Arch::X86_64 }
+    }
+
+    /// Finds the guest's kernel with symbols and types, as an examination does.
+    ///
+    /// # Errors
+    /// When it is not found.
+    pub fn kernel<'m>(&self, recorder: &'m Recorder<'m>) -> Result<Kernel<'m>> {
+        kernel(recorder, &self.cpus, self.arch())
+    }
+}
+
+/// Finds the kernel in any memory.
+///
+/// # Errors
+/// When it is not found.
+pub fn kernel<'m>(recorder: &'m Recorder<'m>, cpus: &[Cpu], arch: Arch) -> Result<Kernel<'m>> {
+    if arch == Arch::Aarch64 {
+        bail!("an arm64 kernel is not found yet");
+    }
+    let found = find::x86_64(recorder, cpus)?;
+    let space = AddressSpace::new(recorder, Paging::X86_64(found.paging));
+    let table = kallsyms::scan(&space, &found.image, found.divide_error)?;
+    let paging = find::kernel_root(&space, &found.image, &table.symbols);
+    let space = paging.map_or(space, |it| AddressSpace::new(recorder, it));
+    let image = found.image.virt..found.image.end();
+    let types = Types::find(&space, &table.symbols, image).context("no types")?;
+    Ok(Kernel::new(space, table.symbols, types, arch))
+}
+
+/// A memory that tells what was read from it and in which order, to know what a reader looks at.
+pub struct Told<'m> {
+    memory: &'m dyn PhysicalMemory,
+    pages: std::cell::RefCell<Vec<u64>>,
+}
+
+impl<'m> Told<'m> {
+    /// Tells what is read from `memory`.
+    pub fn new(memory: &'m dyn PhysicalMemory) -> Self {
+        Self { memory, pages: std::cell::RefCell::default() }
+    }
+
+    /// Guest-physical addresses of the pages that were read as such, in order: those that a [`Recorder`] took
+    /// into its record.
+    pub fn pages(&self) -> Vec<u64> {
+        self.pages.borrow().clone()
+    }
+}
+
+impl PhysicalMemory for Told<'_> {
+    fn ranges(&self) -> &[vmward_kernel_lens::PhysRange] {
+        self.memory.ranges()
+    }
+
+    fn read(&self, phys: u64, buf: &mut [u8]) -> Result<(), vmward_kernel_lens::ReadError> {
+        if buf.len() as u64 == vmward_kernel_lens::PAGE_SIZE {
+            self.pages.borrow_mut().push(phys);
+        }
+        self.memory.read(phys, buf)
+    }
+
+    fn populated(&self, from: u64) -> Option<vmward_kernel_lens::PhysRange> {
+        self.memory.populated(from)
+    }
+}
