@@ -21,4 +21,7 @@ pub struct Clock {
     /// Ticks since boot; they begin five minutes before zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jiffies: Option<u64>,
+    /// Ticks of a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hz: Option<u32>,
 }

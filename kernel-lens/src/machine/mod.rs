@@ -5,6 +5,10 @@
 
 pub mod clock;
 pub mod memory;
+pub mod mounts;
 mod object;
+pub mod rcu;
 pub mod run_queue;
 pub mod system;
+pub mod watchdog;
+pub mod workqueue;

@@ -1,10 +1,8 @@
 //! A structure in guest memory: an address and the name of its type.
 
-#![expect(dead_code, reason = "the readers of the other subjects, which follow, use the rest")]
-
 use std::collections::HashSet;
 
-use crate::{Kernel, ReadError};
+use crate::{Kernel, Modules, ReadError};
 
 /// Bytes of a text at most.
 const MAX_TEXT: usize = 4096;
@@ -153,6 +151,18 @@ pub(crate) fn list(kernel: &Kernel<'_>, head: u64) -> Result<Vec<u64>, ReadError
         }
     }
     Ok(links)
+}
+
+/// The name of a function; its address if nothing has a name there.
+pub(crate) fn function(kernel: &Kernel<'_>, modules: &Modules, at: u64) -> String {
+    let module = modules.symbol(&kernel.space, at).map(|(_, it)| it.name.to_owned());
+    let named = module.or_else(|| kernel.symbols.at(at).map(|it| it.name.to_owned()));
+    named.unwrap_or_else(|| format!("{at:#x}"))
+}
+
+/// The modules, for the names of their functions.
+pub(crate) fn modules(kernel: &Kernel<'_>) -> Modules {
+    Modules::read(&kernel.space, &kernel.symbols, &kernel.types)
 }
 
 /// Address of a variable that the kernel must have.
