@@ -13,16 +13,21 @@
 //! # }
 //! ```
 
-mod memory;
-mod registers;
+use std::fs::File;
 
 use anyhow::{Context, Result, bail, ensure};
+use vmward::transport::memory::{Backing, MemoryMap, registers, shared};
 use vmward_kernel_lens::arch::Paging;
 use vmward_kernel_lens::btf::Types;
+use vmward_kernel_lens::source::{FileBytes, SegmentMemory};
 use vmward_kernel_lens::{AddressSpace, Arch, Cpu, Kernel, PhysicalMemory, Recorder, find, kallsyms};
 use vmward_qemu_fixtures::image::{self, Image};
 
-pub use memory::ImageMemory;
+/// The memory of an image: its file, read as a live guest's is.
+pub type ImageMemory = SegmentMemory<FileBytes>;
+
+/// The name of the RAM block that an image is of.
+const BLOCK: &str = "ram0";
 
 /// A guest in an image.
 pub struct Pictured {
@@ -53,8 +58,12 @@ impl Pictured {
     /// # Errors
     /// When a file of it is missing or cannot be understood.
     pub fn open(image: Image) -> Result<Self> {
-        let memory = ImageMemory::open(&image.ram(), &image.mtree()?)?;
-        let cpus = registers::parse(&image.registers()?)?;
+        let map = MemoryMap::parse(&image.mtree()?)?;
+        let file =
+            File::open(image.ram()).with_context(|| format!("cannot open {}", image.ram().display()))?;
+        let memory = shared(&map, vec![(Backing { block: BLOCK.to_owned(), offset: 0 }, file)])?;
+        let (cpus, problems) = registers::from_text(&image.registers()?);
+        ensure!(problems.is_empty(), "{problems:?}");
         let n_vcpus = image.meta().vcpus as usize;
         ensure!(cpus.len() == n_vcpus, "registers of {} vCPUs, not of {n_vcpus}", cpus.len());
         Ok(Self { image, memory, cpus })
