@@ -8,6 +8,7 @@ pub mod binary;
 pub mod controller;
 pub mod fake;
 pub mod lens;
+pub mod memory_sources;
 pub mod record;
 pub mod still;
 pub mod stored;

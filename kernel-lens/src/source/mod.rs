@@ -6,6 +6,7 @@
 mod bytes;
 mod elf;
 mod error;
+mod kdump;
 mod notes;
 mod segments;
 pub(crate) mod ward_note;
@@ -29,6 +30,8 @@ pub enum Format {
     Elf,
     /// Our own core of the pages that an examination read.
     Minicore,
+    /// A kdump-compressed dump.
+    Kdump,
     /// An image of RAM without any header.
     Raw,
 }
@@ -74,6 +77,22 @@ pub fn open_bytes(file: Box<dyn ReadAt>) -> Result<Opened, OpenError> {
     let start = file.bytes(0, 16).map_err(OpenError::io("the first bytes"))?;
     if start.starts_with(b"\x7fELF") {
         return elf::open(file);
+    }
+    if start.starts_with(kdump::FLATTENED) {
+        let whole = kdump::Flattened::read(file)?;
+        let signature = whole.bytes(0, 8).map_err(OpenError::io("the first bytes of the dump"))?;
+        if !kdump::SIGNATURES.contains(&signature.as_slice()) {
+            // A flattened ELF core is one too.
+            return if signature.starts_with(b"\x7fELF") {
+                elf::open(Box::new(whole))
+            } else {
+                Err(OpenError::Unknown { start: signature })
+            };
+        }
+        return kdump::open(Box::new(whole));
+    }
+    if kdump::SIGNATURES.iter().any(|it| start.starts_with(it)) {
+        return kdump::open(file);
     }
     Err(OpenError::Unknown { start: start.into_iter().take(8).collect() })
 }
