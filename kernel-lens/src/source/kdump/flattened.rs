@@ -42,6 +42,7 @@ impl Flattened {
         let mut all = Self { pieces: BTreeMap::new(), size: 0, file: Box::new(Vec::new()) };
         let mut at = HEADER;
         let mut header = [0; 16];
+        let mut count = 0;
         // Without an end mark the writer was interrupted: what is there counts.
         while file.read_at(at, &mut header).is_ok() {
             let (offset, len) = header.split_at(8);
@@ -53,7 +54,9 @@ impl Flattened {
             at += 16;
             let len = len.min(file.size().saturating_sub(at));
             let end = offset.checked_add(len).ok_or(damaged("a piece of its stream lies nowhere"))?;
-            if all.pieces.len() >= MAX_PIECES {
+            // Empty ones too: a sparse file of zeros is full of them.
+            count += 1;
+            if count > MAX_PIECES {
                 return Err(damaged("its stream has too many pieces"));
             }
             if len > 0 {
@@ -155,6 +158,16 @@ mod tests {
                 None => prop_assert!(file.read_at(at as u64, &mut seen).is_err()),
             }
         }
+    }
+
+    #[test]
+    fn a_sparse_file_without_end_is_refused() {
+        let file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut &file, &flatten(&[])[..HEADER as usize]).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let bytes = crate::source::FileBytes::new(file).unwrap();
+        let refused = Flattened::read(Box::new(bytes)).err().map(|it| it.to_string());
+        assert!(refused.unwrap().contains("too many pieces"));
     }
 
     #[test]
