@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// A timer that is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PendingTimer {
-    /// What it will call.
+    /// What it will call; of delayed work the function of the work.
     pub function: String,
     /// Milliseconds until then; negative if it should have been called by now.
     pub due_ms: i64,

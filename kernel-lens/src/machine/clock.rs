@@ -1,7 +1,8 @@
 //! The guest's clocks, from the timekeeper.
 //!
-//! `tk_core` is a structure without a name up to v6.12 and a `struct tk_data` in later kernels, and since v6.17 the first element of `timekeeper_data` (commit 22c62b9a84b8). Where it has no name its
-//! second member is the timekeeper, behind a sequence counter; that the seconds agree shows that it is so.
+//! `tk_core` is a structure without a name up to v6.12 and a `struct tk_data` in later kernels, and since
+//! v6.17 the first element of `timekeeper_data` (commit 22c62b9a84b8). Where it has no name its second
+//! member is the timekeeper, behind a sequence counter; that the seconds agree shows that it is so.
 
 use vmward_kernel_facts::machine::Clock;
 

@@ -3,12 +3,19 @@
 //! Each file has a `read` that gives plain data. Types of variables are written down here, since BTF has
 //! none for them; layouts of structures come from BTF.
 
+pub mod block;
 pub mod clock;
+pub mod interrupts;
 pub mod memory;
 pub mod mounts;
+pub mod net;
 mod object;
+pub mod pressure;
 pub mod rcu;
 pub mod run_queue;
+pub mod slab;
 pub mod system;
+pub mod timers;
+mod tree;
 pub mod watchdog;
 pub mod workqueue;
