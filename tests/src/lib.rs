@@ -9,6 +9,8 @@ pub mod controller;
 pub mod fake;
 pub mod lens;
 pub mod memory_sources;
+pub mod mutate;
+pub mod readers;
 pub mod record;
 pub mod still;
 pub mod stored;
