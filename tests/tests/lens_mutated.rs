@@ -24,7 +24,7 @@ use vmward_tests::mutate::Seeded;
 use vmward_tests::readers::Subject;
 
 /// Images of each kernel in the quick tests, and in `cargo xtask test --all`.
-const FEW: u64 = 20;
+const FEW: u64 = 60;
 const MANY: u64 = 200;
 /// What one image may take.
 const MOST_CPU: Duration = Duration::from_secs(2);
