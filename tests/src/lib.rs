@@ -7,6 +7,7 @@ pub mod ask;
 pub mod binary;
 pub mod controller;
 pub mod fake;
+pub mod hostile;
 pub mod lens;
 pub mod memory_sources;
 pub mod mutate;
