@@ -6,6 +6,7 @@
 //! Start at [`Task`]; [`wait_kind`] says what a task waits for, [`fold_stacks`] groups equal stacks.
 
 mod cpu;
+mod examination;
 mod fold;
 mod frame;
 mod log;
@@ -18,6 +19,7 @@ mod wait_graph;
 mod wait_table;
 
 pub use cpu::CpuStack;
+pub use examination::{Examination, ExaminationCost, FoundBy, KernelIdentity, Machine};
 pub use fold::{StackGroup, fold_stacks};
 pub use frame::Frame;
 pub use log::{KernelLog, LogCaller, LogRecord, LogStyle};

@@ -12,8 +12,8 @@ pub const PAGE_SIZE: u64 = 4096;
 
 /// Reads of one examination before it gives up: no healthy guest needs a tenth of them.
 const MAX_READS: u64 = 40_000_000;
-/// Pages of one examination: 64 MiB would be a core, not a minicore.
-const MAX_PAGES: usize = 12 << 10;
+/// Pages of one examination: three or four a task, so that a guest with 8,000 tasks is read whole.
+const MAX_PAGES: usize = 32 << 10;
 
 type Page = [u8; PAGE_SIZE as usize];
 

@@ -1,0 +1,209 @@
+//! One look at a guest: from its memory and its vCPUs' registers to everything that can be told.
+
+use std::time::Instant;
+
+use thiserror::Error;
+use vmward_kernel_facts::{CpuStack, Examination, ExaminationCost, FoundBy, Frame, KernelIdentity, Task};
+
+use crate::find::FindError;
+use crate::kallsyms::KallsymsError;
+use crate::look_machine::machine;
+use crate::task::{TaskOptions, Tasks, read_tasks, wait_channel};
+use crate::unwind::{Place, Unwinder, Unwound};
+use crate::wait::read_waits;
+use crate::{Arch, Cpu, Kernel, Modules, Recorder, Registers, open, printk};
+
+/// Why a guest could not be examined at all. What of a found kernel cannot be read is no error: it is told
+/// among [`Examination::problems`].
+#[derive(Debug, Error)]
+pub enum ExamineError {
+    /// There is no kernel that we know of, or its page tables cannot be read.
+    #[error("no Linux kernel was found in the guest's memory")]
+    NotFound(#[from] FindError),
+    /// There is one, and its symbols cannot be read.
+    #[error("the kernel's symbols could not be read")]
+    Symbols(#[from] KallsymsError),
+}
+
+/// What to look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Command lines, system calls, cgroups: a few more reads for each task.
+    pub details: bool,
+    /// Threads at most.
+    pub max_threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { details: true, max_threads: 65_536 }
+    }
+}
+
+/// Examines a guest.
+///
+/// `cpus` may be empty: then the kernel is looked for in memory, and what runs on a CPU has no stack.
+///
+/// # Errors
+/// [`ExamineError`] when there is nothing to tell.
+pub fn examine(memory: &Recorder<'_>, cpus: &[Cpu], options: Options) -> Result<Examination, ExamineError> {
+    let began = Instant::now();
+    let opened = open(memory, cpus)?;
+    let find_us = micros(began);
+    let kernel = &opened.kernel;
+    let mut problems = opened.problems;
+    let unwinder = Unwinder::new(kernel);
+    let modules = Modules::read(&kernel.space, &kernel.symbols, &kernel.types);
+    let mut tasks = match read_tasks(
+        kernel,
+        TaskOptions { max_threads: options.max_threads, details: options.details, ..TaskOptions::default() },
+    ) {
+        Ok(tasks) => tasks,
+        Err(error) => {
+            problems.push(told("tasks", &error));
+            Tasks::default()
+        }
+    };
+    tell(&tasks, &mut problems);
+    for it in tasks.iter_mut().filter(|it| !it.task.running) {
+        let unwound = unwinder.sleeping(it.address);
+        it.task.stack = named(kernel, &modules, &unwound);
+        let sure = unwound.frames.iter().filter(|it| it.sure()).map(|it| it.lookup());
+        let channel = wait_channel(kernel, sure).and_then(|it| kernel.symbols.at(it));
+        it.task.wchan = channel.map(|it| it.name.to_owned());
+    }
+    let cpus = running(kernel, (&unwinder, &modules), &mut tasks, cpus);
+    let waits = read_waits(kernel, &tasks);
+    let log = match printk::read(kernel) {
+        Ok(log) => Some(log),
+        Err(error) => {
+            problems.push(told("the kernel's log", &error));
+            None
+        }
+    };
+    let state = machine(kernel, &mut problems);
+    let identity = KernelIdentity {
+        banner: banner(kernel),
+        arch: match kernel.arch {
+            Arch::X86_64 => "x86_64".to_owned(),
+            Arch::Aarch64 => "aarch64".to_owned(),
+        },
+        image_virt: opened.image.virt,
+        image_phys: opened.image.phys,
+        symbols: kernel.symbols.len() as u64,
+        types: kernel.types.len() as u64,
+        unwinder: unwinder.describe().to_owned(),
+        found_by: if opened.by_scan { FoundBy::Scan } else { FoundBy::Registers },
+    };
+    let all: Vec<Task> = tasks.iter().map(|it| it.task.clone()).collect();
+    Ok(Examination {
+        kernel: identity,
+        cpus,
+        tasks: all,
+        waits,
+        log,
+        machine: Box::new(state),
+        problems,
+        cost: ExaminationCost {
+            pages: memory.recorded().len() as u64,
+            reads: memory.reads(),
+            find_us,
+            total_us: micros(began),
+        },
+    })
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// An error and its causes in one sentence.
+fn told(what: &str, error: &dyn std::error::Error) -> String {
+    let mut text = format!("{what} could not be read: {error}");
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    text
+}
+
+fn tell(tasks: &Tasks, problems: &mut Vec<String>) {
+    let found = tasks.problems;
+    if found.unreadable > 0 {
+        problems.push(format!("{} tasks made no sense at a second look as well", found.unreadable));
+    }
+    if found.broken_lists > 0 {
+        problems.push(format!("{} lists of tasks were torn: some may be missing", found.broken_lists));
+    }
+    if found.truncated {
+        problems.push("there are more threads than were read".to_owned());
+    }
+}
+
+fn banner(kernel: &Kernel<'_>) -> String {
+    let text = kernel.symbol("linux_banner").and_then(|it| kernel.space.text(it, 512).ok());
+    text.unwrap_or_default().trim_end().to_owned()
+}
+
+fn named(kernel: &Kernel<'_>, modules: &Modules, unwound: &Unwound) -> Vec<Frame> {
+    unwound.named(|address| match modules.symbol(&kernel.space, address) {
+        Some((module, symbol)) => Some(Place { symbol, module: Some(&module.name) }),
+        None => Some(Place { symbol: kernel.symbols.at(address)?, module: None }),
+    })
+}
+
+/// What each vCPU does. A guest's CPU is told from a vCPU by its per-CPU area, or by the task that it runs.
+fn running(
+    kernel: &Kernel<'_>,
+    (unwinder, modules): (&Unwinder<'_, '_>, &Modules),
+    tasks: &mut Tasks,
+    cpus: &[Cpu],
+) -> Vec<CpuStack> {
+    let mut left: Vec<u32> = kernel.cpus().to_vec();
+    let by_base = |it: &Cpu| {
+        let Registers::X86_64(registers) = &it.registers else { return None };
+        let bases = [Some(registers.gs_base), registers.kernel_gs_base];
+        let online = kernel.cpus().iter().copied();
+        online.into_iter().find(|cpu| {
+            let offset = kernel.per_cpu_offset(*cpu);
+            offset.is_some() && bases.contains(&offset)
+        })
+    };
+    let mut numbers: Vec<Option<u32>> = cpus.iter().map(by_base).collect();
+    left.retain(|cpu| !numbers.contains(&Some(*cpu)));
+    // A vCPU in user mode shows no per-CPU area: what is left over goes to it in order, which is how both
+    // sides count them.
+    for number in numbers.iter_mut().filter(|it| it.is_none()) {
+        if !left.is_empty() {
+            *number = Some(left.remove(0));
+        }
+    }
+    let mut found = Vec::new();
+    for (cpu, number) in cpus.iter().zip(numbers) {
+        let Some(number) = number else { continue };
+        let current = tasks.iter().find(|it| it.task.running && it.task.cpu == Some(number));
+        let current = current.map(|it| (it.address, it.task.pid, it.task.comm.clone()));
+        let unwound = unwinder.running(&cpu.registers, current.as_ref().map(|it| it.0));
+        let stack = named(kernel, modules, &unwound);
+        let user_mode = match &cpu.registers {
+            Registers::X86_64(it) => it.in_user_mode(),
+            Registers::Aarch64(it) => it.in_user_mode(),
+        };
+        if let Some(it) = current.as_ref().and_then(|it| tasks.at_mut(it.0)) {
+            it.task.stack.clone_from(&stack);
+        }
+        found.push(CpuStack {
+            cpu: number,
+            pid: current.as_ref().and_then(|it| it.1),
+            comm: current.as_ref().map(|it| it.2.clone()),
+            idle: current.is_some_and(|it| it.1 == Some(0)),
+            user_mode,
+            pc: stack.first().cloned(),
+            stack: if user_mode { Vec::new() } else { stack },
+            registers: Default::default(),
+        });
+    }
+    found.sort_by_key(|it| it.cpu);
+    found
+}

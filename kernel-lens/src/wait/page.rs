@@ -1,0 +1,28 @@
+//! Tasks that wait for a page or folio to be read, written or unlocked.
+
+use vmward_kernel_facts::{WaitEdge, WaitKind, WaitProof};
+
+use super::Look;
+use super::sleeper::Sleeper;
+
+/// The waiter's entry lies on its own stack: `struct wait_page_queue` (`include/linux/pagemap.h`), whose
+/// wait entry names the task (`private`) and the function `wake_page_function`. Three words that must agree:
+/// nothing else looks so. `page` became `folio` by commit df4d4f127394 (v5.16).
+pub(super) fn read(look: &Look<'_, '_>, sleeper: &Sleeper<'_>) -> Option<WaitEdge> {
+    let kernel = look.kernel;
+    let wake = kernel.symbol("wake_page_function")?;
+    let func = kernel.offset("wait_page_queue", "wait.func")?;
+    let private = kernel.offset("wait_page_queue", "wait.private")?;
+    let object =
+        kernel.offset("wait_page_queue", "folio").or_else(|| kernel.offset("wait_page_queue", "page"))?;
+    for place in sleeper.places_of(wake) {
+        let Some(queue) = place.checked_sub(func) else { continue };
+        let word = |offset: u64| kernel.space.u64(queue.wrapping_add(offset)).ok();
+        if word(private) != Some(sleeper.task.address) {
+            continue;
+        }
+        let Some(folio) = word(object) else { continue };
+        return look.edge(sleeper, WaitKind::PageIo, folio, Vec::new(), WaitProof::Queued);
+    }
+    None
+}
