@@ -24,8 +24,8 @@ const MAX_LINES: usize = 20_000;
 const MAX_TEXT: usize = 1 << 20;
 /// Structures inside of each other at most.
 const MAX_NESTED: usize = 16;
-/// Columns in which a member's type and name stand.
-const WIDTH: usize = 48;
+/// The column in which the places stand.
+const WIDTH: usize = 56;
 
 impl Types {
     /// Describes every type of a name, the likeliest first; those that read the same once. `None` if there
@@ -132,13 +132,11 @@ impl Page<'_> {
                 self.enumeration(base, record, depth);
             }
             _ => {
-                let text = format!("{};", declared.text());
-                return self.finish(&format!("{text:<WIDTH$} {comment}"));
+                return self.commented(&format!("{};", declared.text()), depth, comment);
             }
         }
         let gap = if declared.right.is_empty() { "" } else { " " };
-        let text = format!("}}{gap}{};", declared.right);
-        self.finish(&format!("{text:<WIDTH$} {comment}"));
+        self.commented(&format!("}}{gap}{};", declared.right), depth, comment);
     }
 
     fn enumeration(&mut self, at: TypeRef, record: Record, depth: usize) {
@@ -153,6 +151,12 @@ impl Page<'_> {
             self.finish(&format!("{name} = {value},"));
         }
         self.indent(depth);
+    }
+
+    /// A line with its comment in the column of all comments.
+    fn commented(&mut self, text: &str, depth: usize, comment: &str) {
+        let width = WIDTH.saturating_sub(depth * 4);
+        self.finish(&format!("{text:<width$} {comment}"));
     }
 
     fn is_full(&self) -> bool {
