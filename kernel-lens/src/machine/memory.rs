@@ -142,6 +142,10 @@ fn counters(kernel: &Kernel<'_>, memory: &mut Memory) -> Result<(), ReadError> {
     }
     let mut all = BTreeMap::new();
     named(kernel, at, events, &mut all)?;
+    // Counted in sectors and printed in KiB (`vmstat_start()`).
+    for name in ["pgpgin", "pgpgout"] {
+        all.entry(name.to_owned()).and_modify(|it| *it /= 2);
+    }
     memory.events = all.into_iter().filter(|(_, count)| *count != 0).collect();
     Ok(())
 }
