@@ -11,6 +11,7 @@ mod discover;
 mod doctor;
 mod events;
 mod explain;
+mod inspect;
 mod opener;
 mod output;
 mod probe;
@@ -109,6 +110,8 @@ subcommands! {
     Diagnose(diagnose),
     /// Show a report, make a page of it, or check that it is whole
     Report(report),
+    /// Read from a core of a guest's memory what its kernel was doing, with no symbols given
+    Inspect(inspect),
     /// Show what happened
     Events(events),
     /// Show what waits for a controller, and how many went which way

@@ -1,7 +1,7 @@
 //! How the addresses of symbols are written, and by what the right way is told.
 
 use crate::find::ImageRun;
-use crate::{ReadError, Recorder, Symbols};
+use crate::{AddressSpace, ReadError, Recorder, Symbols};
 
 /// How the addresses of symbols are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +118,17 @@ impl Anchors<'_, '_> {
             }
         }
         Ok(None)
+    }
+
+    /// Reads for the record what the table was told by, so that a look at the record is told the same.
+    pub(super) fn record(&self, space: &AddressSpace<'_>, table: &AddressTable) -> Result<(), ReadError> {
+        for (name, text) in TEXTS {
+            let Some(number) = self.symbols.positions(name).next() else { continue };
+            let address = table.address(self.memory, self.image, number)?;
+            let mut found = [0; 16];
+            space.read(address, &mut found[..text.len()])?;
+        }
+        Ok(())
     }
 
     /// The ways to read a table at a place.

@@ -119,6 +119,7 @@ fn finish(
     }
     let anchors = Anchors { memory: space.memory(), image, symbols: &symbols, known: &known };
     let Some(table) = anchors.choose(places)? else { return Ok(None) };
+    anchors.record(space, &table)?;
     if let Some(base_at) = table.base_at {
         space.u64(base_at)?;
     }
