@@ -27,6 +27,7 @@ pub mod source;
 mod symbols;
 pub mod task;
 pub mod unwind;
+pub mod vmcoreinfo;
 pub mod wait;
 
 pub use address_space::AddressSpace;

@@ -80,7 +80,7 @@ impl Aarch64Paging {
     }
 
     /// The address in a descriptor. With 52 bits the top ones lie in 15:12 (64K) or 9:8 (LPA2).
-    fn address(&self, descriptor: u64) -> u64 {
+    pub(crate) fn address(&self, descriptor: u64) -> u64 {
         let mask = |high: u32, low: u32| (u64::MAX >> (63 - high)) & (u64::MAX << low);
         let page = self.granule.shift();
         match (self.phys_52, self.granule) {

@@ -1,9 +1,14 @@
 //! Finding the kernel: where its image lies, and page tables that lead to it.
 
+mod aarch64;
 mod image;
+pub(crate) mod scan;
+mod without_registers;
 mod x86_64;
 
+pub use aarch64::{Aarch64Kernel, aarch64, aarch64_from};
 pub use image::{ImageRun, kernel_root};
+pub use without_registers::{FoundKernel, Unregistered, without_registers};
 pub use x86_64::{X86Kernel, x86_64};
 
 use thiserror::Error;
@@ -20,4 +25,7 @@ pub enum FindError {
         /// Roots that were tried.
         tried: usize,
     },
+    /// Memory could not be read.
+    #[error("while looking for a kernel")]
+    Read(#[from] crate::ReadError),
 }

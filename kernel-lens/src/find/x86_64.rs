@@ -84,6 +84,12 @@ pub fn x86_64(memory: &Recorder<'_>, cpus: &[Cpu]) -> Result<X86Kernel, FindErro
     best.map(|(_, it)| it).ok_or(FindError::NoImage { tried: roots.len() })
 }
 
+/// The image that page tables lead to, and how many of its steps of 2 MiB are mapped.
+pub(super) fn image_by(memory: &Recorder<'_>, paging: X86Paging) -> Option<(usize, ImageRun)> {
+    let table = window(memory, paging).ok().flatten()?;
+    longest_run(memory, table).ok().flatten()
+}
+
 /// Guest-physical address of the table whose entries map the window.
 fn window(memory: &Recorder<'_>, paging: X86Paging) -> Result<Option<u64>, ReadError> {
     let mut table = paging.root;
