@@ -3,8 +3,8 @@
 use crate::arch::Paging;
 use crate::btf::Types;
 use crate::examine::ExamineError;
-use crate::find::{ImageRun, kernel_root, x86_64};
-use crate::{AddressSpace, Arch, Cpu, Kernel, Recorder, kallsyms};
+use crate::find::{ImageRun, aarch64, kernel_root, without_registers, x86_64};
+use crate::{AddressSpace, Arch, Cpu, Kernel, Recorder, Registers, kallsyms};
 
 /// A kernel, and how it was found.
 pub struct Opened<'m> {
@@ -45,6 +45,18 @@ pub fn open<'m>(memory: &'m Recorder<'m>, cpus: &[Cpu]) -> Result<Opened<'m>, Ex
 type Place = (Paging, ImageRun, Option<u64>, bool);
 
 fn find(memory: &Recorder<'_>, cpus: &[Cpu]) -> Result<Place, ExamineError> {
-    let found = x86_64(memory, cpus)?;
-    Ok((Paging::X86_64(found.paging), found.image, found.divide_error, false))
+    let arm = cpus.iter().any(|it| matches!(it.registers, Registers::Aarch64(_)));
+    let by_registers = if arm {
+        aarch64(memory, cpus).map(|it| (Paging::Aarch64(it.paging), it.image, None))
+    } else {
+        x86_64(memory, cpus).map(|it| (Paging::X86_64(it.paging), it.image, it.divide_error))
+    };
+    let error = match by_registers {
+        // Without a stop an arm64 vCPU tells no page tables: they are searched for in memory.
+        Ok((paging, image, divide_error)) => return Ok((paging, image, divide_error, arm)),
+        Err(error) => error,
+    };
+    // Registers of firmware or of a half-written dump lead nowhere; memory may still hold a kernel.
+    let found = without_registers(memory)?.into_iter().next().ok_or(error)?;
+    Ok((found.paging(), found.image().clone(), None, true))
 }
