@@ -14,3 +14,4 @@ pub mod target;
 pub mod transport;
 pub mod upload;
 pub mod verdict;
+mod word;

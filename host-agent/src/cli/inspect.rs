@@ -19,6 +19,7 @@ use vmward_kernel_lens::{Options, Recorder, examine, source};
 
 use super::output::json;
 use super::{Context, Exit, Form, Output};
+use crate::word::word;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -101,15 +102,6 @@ fn name(task: &Task) -> String {
 
 fn seconds(ns: Option<u64>) -> String {
     ns.map_or_else(String::new, |it| format!("{}.{} s", it / 1_000_000_000, it / 100_000_000 % 10))
-}
-
-/// A kind by its name in JSON.
-fn word(kind: &impl serde::Serialize) -> String {
-    match serde_json::to_value(kind) {
-        Ok(serde_json::Value::String(name)) => name,
-        // A unit variant is always a string.
-        _ => String::new(),
-    }
 }
 
 fn ps(found: &Examination, out: &mut Output) {

@@ -9,6 +9,7 @@ use vmward_model::observed::BootPhase;
 
 use crate::agent::guest::seen::{self, Seen};
 use crate::transport::console::{Console, LinkState};
+use crate::word::word;
 
 /// Taken at once; small, so that no round waits long behind the reading of a flood.
 const PIECE: usize = 1 << 10;
@@ -121,21 +122,12 @@ fn report(trouble: &Trouble, bytes: (u64, u64), out: &mut Vec<seen::Console>) {
         out.push(seen::Console::Phase(BootPhase::WaitsForRoot));
     }
     out.push(seen::Console::Trouble(seen::Trouble {
-        kind: name(trouble.kind),
+        kind: word(&trouble.kind),
         title: trouble.title.clone(),
         source: "console".to_owned(),
         fatal: matches!(trouble.kind, TroubleKind::Panic | TroubleKind::InitDied | TroubleKind::NoRoot),
         bytes,
     }));
-}
-
-/// The kind as it is written in scenarios.
-fn name(kind: TroubleKind) -> String {
-    match serde_json::to_value(kind) {
-        Ok(serde_json::Value::String(name)) => name,
-        // A unit variant is always a string.
-        _ => format!("{kind:?}"),
-    }
 }
 
 #[cfg(test)]
