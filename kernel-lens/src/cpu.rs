@@ -18,6 +18,16 @@ pub enum Registers {
     Aarch64(Aarch64Registers),
 }
 
+impl Registers {
+    /// Whether the vCPU runs user code.
+    pub fn in_user_mode(&self) -> bool {
+        match self {
+            Self::X86_64(it) => it.in_user_mode(),
+            Self::Aarch64(it) => it.in_user_mode(),
+        }
+    }
+}
+
 /// Registers of an x86-64 vCPU. What a transport cannot tell is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct X86Registers {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use thiserror::Error;
-use vmward_kernel_facts::{CpuStack, Examination, ExaminationCost, FoundBy, Frame, KernelIdentity, Task};
+use vmward_kernel_facts::{CpuStack, Examination, ExaminationCost, FoundBy, Frame, KernelIdentity};
 
 use crate::find::FindError;
 use crate::kallsyms::KallsymsError;
@@ -11,7 +11,7 @@ use crate::look_machine::machine;
 use crate::task::{TaskOptions, Tasks, read_tasks, wait_channel};
 use crate::unwind::{Place, Unwinder, Unwound};
 use crate::wait::read_waits;
-use crate::{Arch, Cpu, Kernel, Modules, Recorder, Registers, open, printk};
+use crate::{Arch, Cpu, Kernel, Recorder, Registers, open, printk};
 
 /// Why a guest could not be examined at all. What of a found kernel cannot be read is no error: it is told
 /// among [`Examination::problems`].
@@ -53,7 +53,6 @@ pub fn examine(memory: &Recorder<'_>, cpus: &[Cpu], options: Options) -> Result<
     let kernel = &opened.kernel;
     let mut problems = opened.problems;
     let unwinder = Unwinder::new(kernel);
-    let modules = Modules::read(&kernel.space, &kernel.symbols, &kernel.types);
     let mut tasks = match read_tasks(
         kernel,
         TaskOptions { max_threads: options.max_threads, details: options.details, ..TaskOptions::default() },
@@ -67,12 +66,12 @@ pub fn examine(memory: &Recorder<'_>, cpus: &[Cpu], options: Options) -> Result<
     tell(&tasks, &mut problems);
     for it in tasks.iter_mut().filter(|it| !it.task.running) {
         let unwound = unwinder.sleeping(it.address);
-        it.task.stack = named(kernel, &modules, &unwound);
+        it.task.stack = named(kernel, &unwound);
         let sure = unwound.frames.iter().filter(|it| it.sure()).map(|it| it.lookup());
         let channel = wait_channel(kernel, sure).and_then(|it| kernel.symbols.at(it));
         it.task.wchan = channel.map(|it| it.name.to_owned());
     }
-    let cpus = running(kernel, (&unwinder, &modules), &mut tasks, cpus);
+    let cpus = running(kernel, &unwinder, &mut tasks, cpus);
     let waits = read_waits(kernel, &tasks);
     let log = match printk::read(kernel) {
         Ok(log) => Some(log),
@@ -95,11 +94,10 @@ pub fn examine(memory: &Recorder<'_>, cpus: &[Cpu], options: Options) -> Result<
         unwinder: unwinder.describe().to_owned(),
         found_by: if opened.by_scan { FoundBy::Scan } else { FoundBy::Registers },
     };
-    let all: Vec<Task> = tasks.iter().map(|it| it.task.clone()).collect();
     Ok(Examination {
         kernel: identity,
         cpus,
-        tasks: all,
+        tasks: tasks.into_tasks(),
         waits,
         log,
         machine: Box::new(state),
@@ -146,17 +144,17 @@ fn banner(kernel: &Kernel<'_>) -> String {
     text.unwrap_or_default().trim_end().to_owned()
 }
 
-fn named(kernel: &Kernel<'_>, modules: &Modules, unwound: &Unwound) -> Vec<Frame> {
-    unwound.named(|address| match modules.symbol(&kernel.space, address) {
-        Some((module, symbol)) => Some(Place { symbol, module: Some(&module.name) }),
-        None => Some(Place { symbol: kernel.symbols.at(address)?, module: None }),
+fn named(kernel: &Kernel<'_>, unwound: &Unwound) -> Vec<Frame> {
+    unwound.named(|address| {
+        let (symbol, module) = kernel.symbol_at(address)?;
+        Some(Place { symbol, module })
     })
 }
 
 /// What each vCPU does. A guest's CPU is told from a vCPU by its per-CPU area, or by the task that it runs.
 fn running(
     kernel: &Kernel<'_>,
-    (unwinder, modules): (&Unwinder<'_, '_>, &Modules),
+    unwinder: &Unwinder<'_, '_>,
     tasks: &mut Tasks,
     cpus: &[Cpu],
 ) -> Vec<CpuStack> {
@@ -185,11 +183,8 @@ fn running(
         let current = tasks.iter().find(|it| it.task.running && it.task.cpu == Some(number));
         let current = current.map(|it| (it.address, it.task.pid, it.task.comm.clone()));
         let unwound = unwinder.running(&cpu.registers, current.as_ref().map(|it| it.0));
-        let stack = named(kernel, modules, &unwound);
-        let user_mode = match &cpu.registers {
-            Registers::X86_64(it) => it.in_user_mode(),
-            Registers::Aarch64(it) => it.in_user_mode(),
-        };
+        let stack = named(kernel, &unwound);
+        let user_mode = cpu.registers.in_user_mode();
         if let Some(it) = current.as_ref().and_then(|it| tasks.at_mut(it.0)) {
             it.task.stack.clone_from(&stack);
         }

@@ -1,7 +1,9 @@
 //! A kernel that was found: its address space, symbols and types, and what every reader asks first.
 
+use std::cell::OnceCell;
+
 use crate::btf::Types;
-use crate::{AddressSpace, ReadError, Symbols};
+use crate::{AddressSpace, Modules, ReadError, Symbol, Symbols};
 
 /// CPUs of a guest at most: `CONFIG_NR_CPUS` of the largest distribution kernels.
 const MAX_CPUS: u32 = 8192;
@@ -27,13 +29,14 @@ pub struct Kernel<'m> {
     pub arch: Arch,
     online: Vec<u32>,
     per_cpu_offsets: Vec<u64>,
+    modules: OnceCell<Modules>,
 }
 
 impl<'m> Kernel<'m> {
     /// Takes what was found; reads which CPUs there are.
     pub fn new(space: AddressSpace<'m>, symbols: Symbols, types: Types, arch: Arch) -> Self {
-        let mut kernel =
-            Self { space, symbols, types, arch, online: Vec::new(), per_cpu_offsets: Vec::new() };
+        let (online, per_cpu_offsets, modules) = (Vec::new(), Vec::new(), OnceCell::new());
+        let mut kernel = Self { space, symbols, types, arch, online, per_cpu_offsets, modules };
         kernel.online = kernel.read_online().unwrap_or_else(|_| vec![0]);
         let last = kernel.online.last().copied().unwrap_or(0);
         kernel.per_cpu_offsets = kernel.read_per_cpu_offsets(last + 1).unwrap_or_default();
@@ -43,6 +46,19 @@ impl<'m> Kernel<'m> {
     /// Address of a symbol of the image.
     pub fn symbol(&self, name: &str) -> Option<u64> {
         self.symbols.address(name)
+    }
+
+    /// The modules that are loaded, read when they are first asked for.
+    pub fn modules(&self) -> &Modules {
+        self.modules.get_or_init(|| Modules::read(&self.space, &self.symbols, &self.types))
+    }
+
+    /// The symbol that an address lies in, and the name of its module if it is one's.
+    pub fn symbol_at(&self, address: u64) -> Option<(Symbol<'_>, Option<&str>)> {
+        match self.modules().symbol(&self.space, address) {
+            Some((module, symbol)) => Some((symbol, Some(&module.name))),
+            None => Some((self.symbols.at(address)?, None)),
+        }
     }
 
     /// Bytes from the start of a structure to a member of it.
@@ -99,4 +115,23 @@ impl<'m> Kernel<'m> {
         let table = table.ok_or(ReadError::Inconsistent { what: "the table of CPUs", virt: 0 })?;
         (0..u64::from(count)).map(|cpu| self.space.u64(table.wrapping_add(cpu * 8))).collect()
     }
+}
+
+/// Lengths of a kernel stack that are believed: `CONFIG_KASAN` and large pages make them longer.
+const STACK_SIZES: std::ops::RangeInclusive<u64> = 4 << 10..=256 << 10;
+
+/// Bytes of a kernel stack (`THREAD_SIZE`): the first task's is in the image, between two symbols.
+///
+/// `__start_init_task` since commit 0500871f21b2 (v4.16), `__start_init_stack` since v6.10.
+pub(crate) fn stack_size(symbols: &Symbols) -> Option<u64> {
+    let bounds = [("__start_init_stack", "__end_init_stack"), ("__start_init_task", "__end_init_task")];
+    let size = bounds
+        .into_iter()
+        .find_map(|(start, end)| symbols.address(end)?.checked_sub(symbols.address(start)?));
+    size.filter(is_stack_size)
+}
+
+/// Whether a kernel stack can be of so many bytes.
+pub(crate) fn is_stack_size(bytes: &u64) -> bool {
+    bytes.is_power_of_two() && STACK_SIZES.contains(bytes)
 }

@@ -8,7 +8,7 @@ use vmward_kernel_lens::btf::Types;
 use vmward_kernel_lens::task::{TaskOptions, Tasks, file_path, read_syscall, read_tasks, wait_channel};
 use vmward_kernel_lens::unwind::{End, Place, Unwinder, user_frames};
 use vmward_kernel_lens::{
-    AddressSpace, Arch, Cpu, Kernel, Modules, PhysicalMemory, Recorder, Symbols, machine, printk,
+    AddressSpace, Arch, Cpu, Kernel, PhysicalMemory, Recorder, Symbols, machine, printk,
 };
 
 use crate::lens::{self, Pictured, Told};
@@ -67,7 +67,7 @@ fn types(kernel: &Kernel<'_>, _: &[Cpu]) -> usize {
 }
 
 fn modules(kernel: &Kernel<'_>, _: &[Cpu]) -> usize {
-    let modules = Modules::read(&kernel.space, &kernel.symbols, &kernel.types);
+    let modules = kernel.modules();
     modules.iter().map(|it| it.symbols(&kernel.space).len()).sum()
 }
 
@@ -87,11 +87,10 @@ fn tasks(kernel: &Kernel<'_>) -> usize {
 }
 
 fn stacks(kernel: &Kernel<'_>, cpus: &[Cpu]) -> usize {
-    let modules = Modules::read(&kernel.space, &kernel.symbols, &kernel.types);
     let unwinder = Unwinder::new(kernel);
-    let place = |address| match modules.symbol(&kernel.space, address) {
-        Some((module, symbol)) => Some(Place { symbol, module: Some(&module.name) }),
-        None => Some(Place { symbol: kernel.symbols.at(address)?, module: None }),
+    let place = |address| {
+        let (symbol, module) = kernel.symbol_at(address)?;
+        Some(Place { symbol, module })
     };
     let mut n_frames = 0;
     let tasks = all_tasks(kernel);

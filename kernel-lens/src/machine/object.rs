@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::{Kernel, Modules, ReadError};
+use crate::{Kernel, ReadError};
 
 /// Bytes of a text at most.
 const MAX_TEXT: usize = 4096;
@@ -154,15 +154,8 @@ pub(crate) fn list(kernel: &Kernel<'_>, head: u64) -> Result<Vec<u64>, ReadError
 }
 
 /// The name of a function; its address if nothing has a name there.
-pub(crate) fn function(kernel: &Kernel<'_>, modules: &Modules, at: u64) -> String {
-    let module = modules.symbol(&kernel.space, at).map(|(_, it)| it.name.to_owned());
-    let named = module.or_else(|| kernel.symbols.at(at).map(|it| it.name.to_owned()));
-    named.unwrap_or_else(|| format!("{at:#x}"))
-}
-
-/// The modules, for the names of their functions.
-pub(crate) fn modules(kernel: &Kernel<'_>) -> Modules {
-    Modules::read(&kernel.space, &kernel.symbols, &kernel.types)
+pub(crate) fn function(kernel: &Kernel<'_>, at: u64) -> String {
+    kernel.symbol_at(at).map_or_else(|| format!("{at:#x}"), |(symbol, _)| symbol.name.to_owned())
 }
 
 /// Address of a variable that the kernel must have.

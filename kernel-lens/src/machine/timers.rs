@@ -7,8 +7,8 @@
 use vmward_kernel_facts::machine::{CpuTimers, PendingTimer};
 
 use super::clock::{self, Ticks};
-use super::object::{Object, function, list, modules};
-use crate::{Kernel, Modules, ReadError};
+use super::object::{Object, function, list};
+use crate::{Kernel, ReadError};
 
 /// Wheels of a CPU at most.
 const MAX_WHEELS: u64 = 3;
@@ -26,17 +26,11 @@ const LATE_MS: i64 = -1000;
 /// [`ReadError::Inconsistent`] if the kernel's ticks are unknown; what a read of a wheel said.
 pub fn read(kernel: &Kernel<'_>) -> Result<Vec<CpuTimers>, ReadError> {
     let ticks = Ticks::read(kernel).ok_or(ReadError::Inconsistent { what: "the ticks", virt: 0 })?;
-    let (now, modules) = (clock::read(kernel)?.monotonic_nsec, modules(kernel));
-    kernel.cpus().iter().map(|cpu| read_cpu(kernel, *cpu, ticks, now, &modules)).collect()
+    let now = clock::read(kernel)?.monotonic_nsec;
+    kernel.cpus().iter().map(|cpu| read_cpu(kernel, *cpu, ticks, now)).collect()
 }
 
-fn read_cpu(
-    kernel: &Kernel<'_>,
-    cpu: u32,
-    ticks: Ticks,
-    now: u64,
-    modules: &Modules,
-) -> Result<CpuTimers, ReadError> {
+fn read_cpu(kernel: &Kernel<'_>, cpu: u32, ticks: Ticks, now: u64) -> Result<CpuTimers, ReadError> {
     let mut timers = CpuTimers { cpu, ..Default::default() };
     let first = Object::per_cpu(kernel, "timer_base", "timer_bases", cpu)?;
     let wrong = ReadError::Inconsistent { what: "timer_base", virt: first.at };
@@ -45,7 +39,7 @@ fn read_cpu(
     for wheel in 0..wheels(kernel, size) {
         let base = Object::new(kernel, "timer_base", first.at.wrapping_add(wheel * size));
         if let Some(timer) = base.follow("running_timer", "timer_list")? {
-            timers.running = timer.number("function").ok().map(|it| function(kernel, modules, it));
+            timers.running = timer.number("function").ok().map(|it| function(kernel, it));
         }
         collect(base, &mut set)?;
     }
@@ -58,20 +52,20 @@ fn read_cpu(
     timers.overdue = due.iter().filter(|(due_ms, _)| *due_ms < LATE_MS).count() as u64;
     due.sort_by_key(|(due_ms, _)| *due_ms);
     for (due_ms, timer) in due.into_iter().take(MAX_NAMED) {
-        timers.next.push(PendingTimer { function: called(timer, modules)?, due_ms });
+        timers.next.push(PendingTimer { function: called(timer)?, due_ms });
     }
-    high_resolution(kernel, cpu, now, modules, &mut timers)?;
+    high_resolution(kernel, cpu, now, &mut timers)?;
     Ok(timers)
 }
 
 /// What a timer calls; of delayed work the work, since the timer only queues it.
-fn called(timer: Object<'_, '_>, modules: &Modules) -> Result<String, ReadError> {
+fn called(timer: Object<'_, '_>) -> Result<String, ReadError> {
     let (kernel, at) = (timer.kernel, timer.number("function")?);
     if kernel.symbol("delayed_work_timer_fn") == Some(at) {
         let work = Object::around(kernel, "delayed_work", "timer", timer.at)?;
-        return Ok(function(kernel, modules, work.number("work.func")?));
+        return Ok(function(kernel, work.number("work.func")?));
     }
-    Ok(function(kernel, modules, at))
+    Ok(function(kernel, at))
 }
 
 /// How many wheels a CPU has: as many as fit before the next variable.
@@ -95,20 +89,12 @@ fn collect(base: Object<'_, '_>, set: &mut Vec<u64>) -> Result<(), ReadError> {
     Ok(())
 }
 
-fn high_resolution(
-    kernel: &Kernel<'_>,
-    cpu: u32,
-    now: u64,
-    modules: &Modules,
-    timers: &mut CpuTimers,
-) -> Result<(), ReadError> {
+fn high_resolution(kernel: &Kernel<'_>, cpu: u32, now: u64, timers: &mut CpuTimers) -> Result<(), ReadError> {
     let base = Object::per_cpu(kernel, "hrtimer_cpu_base", "hrtimer_bases", cpu)?;
     timers.hangs = base.small("nr_hangs").unwrap_or(0);
     let Some(timer) = base.follow("next_timer", "hrtimer")? else { return Ok(()) };
     let due = base.number("expires_next")?.wrapping_sub(now).cast_signed();
-    timers.next_high_resolution = Some(PendingTimer {
-        function: function(kernel, modules, timer.number("function")?),
-        due_ms: due / 1_000_000,
-    });
+    timers.next_high_resolution =
+        Some(PendingTimer { function: function(kernel, timer.number("function")?), due_ms: due / 1_000_000 });
     Ok(())
 }

@@ -9,9 +9,9 @@ use std::collections::HashSet;
 use vmward_kernel_facts::machine::{RunningWork, WorkerPool};
 
 use super::clock::Ticks;
-use super::object::{Object, function, list, modules};
+use super::object::{Object, function, list};
 use super::run_queue::task_name;
-use crate::{Kernel, Modules, ReadError};
+use crate::{Kernel, ReadError};
 
 /// Pools of a CPU (`NR_STD_WORKER_POOLS`).
 const POOLS_OF_CPU: u64 = 2;
@@ -49,17 +49,17 @@ pub fn read(kernel: &Kernel<'_>) -> Result<Vec<WorkerPool>, ReadError> {
     let mut seen = HashSet::new();
     places.retain(|it| seen.insert(*it));
     places.truncate(MAX_POOLS);
-    let (ticks, modules) = (Ticks::read(kernel), modules(kernel));
-    let pool = |at| read_pool(Object::new(kernel, "worker_pool", at), ticks, &modules);
+    let ticks = Ticks::read(kernel);
+    let pool = |at| read_pool(Object::new(kernel, "worker_pool", at), ticks);
     places.into_iter().map(pool).collect()
 }
 
-fn read_pool(pool: Object<'_, '_>, ticks: Option<Ticks>, modules: &Modules) -> Result<WorkerPool, ReadError> {
+fn read_pool(pool: Object<'_, '_>, ticks: Option<Ticks>) -> Result<WorkerPool, ReadError> {
     let kernel = pool.kernel;
     let pending = pool.list("worklist")?;
     let named = |link: &u64| {
         let work = Object::around(kernel, "work_struct", "entry", *link)?;
-        Ok(function(kernel, modules, work.number("func")?))
+        Ok(function(kernel, work.number("func")?))
     };
     // `watchdog_ts` up to v6.12; v7.2 has the other name.
     let progress = pool.either(&["last_progress_ts", "watchdog_ts"]).ok();
@@ -67,7 +67,7 @@ fn read_pool(pool: Object<'_, '_>, ticks: Option<Ticks>, modules: &Modules) -> R
     let mut running = Vec::new();
     for link in pool.list("workers")? {
         let worker = Object::around(kernel, "worker", "node", link)?;
-        running.extend(read_worker(worker, ticks, modules)?);
+        running.extend(read_worker(worker, ticks)?);
     }
     Ok(WorkerPool {
         id: pool.small("id")?.cast_signed(),
@@ -82,11 +82,7 @@ fn read_pool(pool: Object<'_, '_>, ticks: Option<Ticks>, modules: &Modules) -> R
 }
 
 /// What a worker is at; `None` if it is idle.
-fn read_worker(
-    worker: Object<'_, '_>,
-    ticks: Option<Ticks>,
-    modules: &Modules,
-) -> Result<Option<RunningWork>, ReadError> {
+fn read_worker(worker: Object<'_, '_>, ticks: Option<Ticks>) -> Result<Option<RunningWork>, ReadError> {
     let at = worker.number("current_func")?;
     if at == 0 {
         return Ok(None);
@@ -96,7 +92,7 @@ fn read_worker(
     let began = worker.number("current_start").ok().filter(|it| *it != 0);
     Ok(Some(RunningWork {
         worker: worker.follow("task", "task_struct")?.map(task_name).transpose()?,
-        function: function(worker.kernel, modules, at),
+        function: function(worker.kernel, at),
         workqueue: queue.and_then(|it| it.text("name").ok()),
         rescuer: worker.number("rescue_wq")? != 0 || worker.number("flags")? & WORKER_RESCUER != 0,
         age_ms: began.zip(ticks).map(|(stamp, ticks)| ticks.since_ms(stamp)),

@@ -4,6 +4,7 @@ use vmward_kernel_facts::Syscall;
 
 use super::field::Field;
 use super::syscall_names::{GENERIC, SHARED, X86_64};
+use crate::kernel::stack_size;
 use crate::{Arch, Kernel};
 
 /// Number from which on all architectures share their numbers.
@@ -56,7 +57,7 @@ impl Entry {
         };
         Some(Self {
             arch: kernel.arch,
-            stack_size: stack_size(kernel)?,
+            stack_size: stack_size(&kernel.symbols)?,
             size: kernel.types.size("pt_regs").and_then(|it| usize::try_from(it).ok())?.min(4096),
             number,
             args,
@@ -129,16 +130,6 @@ fn name(arch: Arch, number: usize) -> Option<&'static str> {
     };
     let shared = || SHARED.get(number.checked_sub(SHARED_FROM)?);
     own.get(number).or_else(shared).copied().filter(|it| !it.is_empty())
-}
-
-/// Bytes of a kernel stack (`THREAD_SIZE`): the first task's is in the image, between two symbols.
-///
-/// `__start_init_task` since commit 0500871f21b2 (v4.16), `__start_init_stack` since v6.10.
-pub(super) fn stack_size(kernel: &Kernel<'_>) -> Option<u64> {
-    let between = |from, to| kernel.symbol(to)?.checked_sub(kernel.symbol(from)?);
-    between("__start_init_stack", "__end_init_stack")
-        .or_else(|| between("__start_init_task", "__end_init_task"))
-        .filter(|it| it.is_power_of_two() && (4096..=1 << 20).contains(it))
 }
 
 #[cfg(test)]

@@ -91,6 +91,11 @@ impl Tasks {
         self.all.iter_mut()
     }
 
+    /// What is told of each, in the same order.
+    pub fn into_tasks(self) -> Vec<Task> {
+        self.all.into_iter().map(|it| it.task).collect()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.all.len()

@@ -41,12 +41,11 @@ use orc_walk::{Scratch, X86State};
 use stacks::{Path, Stack, words};
 
 use crate::arch::Paging;
+use crate::kernel::{is_stack_size, stack_size};
 use crate::{AddressSpace, Kernel, Registers, Symbols};
 
 /// Frames of one stack at most: 16 KiB have room for few more.
 const MAX_FRAMES: usize = 512;
-/// Lengths of a kernel stack that are believed: `CONFIG_KASAN` and large pages make them longer.
-const THREAD_SIZES: std::ops::RangeInclusive<u64> = 4 << 10..=256 << 10;
 
 /// How this kernel's stacks are followed.
 enum Method {
@@ -135,7 +134,8 @@ impl<'k, 'm> Unwinder<'k, 'm> {
             None if symbols.address("__start_orc_unwind").is_some() => Method::Unknown,
             None => Method::FramePointers,
         };
-        let thread_size = thread_size(symbols, &layout);
+        let by_type = layout.thread_size.filter(is_stack_size);
+        let thread_size = stack_size(symbols).or(by_type).unwrap_or(0);
         Self {
             space,
             symbols,
@@ -177,12 +177,11 @@ impl<'k, 'm> Unwinder<'k, 'm> {
 
     /// The stack of a vCPU, with the address of the task that it runs, if that is known.
     pub fn running(&self, registers: &Registers, task: Option<u64>) -> Unwound {
-        let (user, entry) = match registers {
-            Registers::X86_64(it) => (it.in_user_mode(), (it.rip, it.rsp(), it.rbp())),
-            Registers::Aarch64(it) => (it.in_user_mode(), (it.pc, it.sp, it.x[29])),
-        };
-        if user {
-            let (ip, sp, fp) = entry;
+        if registers.in_user_mode() {
+            let (ip, sp, fp) = match registers {
+                Registers::X86_64(it) => (it.rip, it.rsp(), it.rbp()),
+                Registers::Aarch64(it) => (it.pc, it.sp, it.x[29]),
+            };
             return Unwound { frames: Vec::new(), end: End::User(UserEntry { pt_regs: None, ip, sp, fp }) };
         }
         let stack = task.and_then(|it| self.stack_of(it));
@@ -272,16 +271,6 @@ impl<'k, 'm> Unwinder<'k, 'm> {
         let state = State::X86(X86State { ip, bp, exact, scratch: None });
         Ok(Start { sp: at + x86_regs::INACTIVE_FRAME, kind, state })
     }
-}
-
-/// `THREAD_SIZE`: the bounds of the first task's stack, named by task up to v6.9; or the type's size.
-fn thread_size(symbols: &Symbols, layout: &Layout) -> u64 {
-    let bounds = [("__start_init_stack", "__end_init_stack"), ("__start_init_task", "__end_init_task")];
-    let by_symbols = bounds
-        .into_iter()
-        .find_map(|(start, end)| symbols.address(end)?.checked_sub(symbols.address(start)?));
-    let plausible = |it: &u64| THREAD_SIZES.contains(it) && it.is_power_of_two();
-    by_symbols.filter(plausible).or(layout.thread_size.filter(plausible)).unwrap_or(0)
 }
 
 /// How the code under a frame of entry code came to be left, by the entry's name: since v5.8

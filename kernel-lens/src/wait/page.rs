@@ -10,19 +10,10 @@ use super::sleeper::Sleeper;
 /// nothing else looks so. `page` became `folio` by commit df4d4f127394 (v5.16).
 pub(super) fn read(look: &Look<'_, '_>, sleeper: &Sleeper<'_>) -> Option<WaitEdge> {
     let kernel = look.kernel;
-    let wake = kernel.symbol("wake_page_function")?;
-    let func = kernel.offset("wait_page_queue", "wait.func")?;
-    let private = kernel.offset("wait_page_queue", "wait.private")?;
     let object =
         kernel.offset("wait_page_queue", "folio").or_else(|| kernel.offset("wait_page_queue", "page"))?;
-    for place in sleeper.places_of(wake) {
-        let Some(queue) = place.checked_sub(func) else { continue };
-        let word = |offset: u64| kernel.space.u64(queue.wrapping_add(offset)).ok();
-        if word(private) != Some(sleeper.task.address) {
-            continue;
-        }
-        let Some(folio) = word(object) else { continue };
-        return look.edge(sleeper, WaitKind::PageIo, folio, Vec::new(), WaitProof::Queued);
-    }
-    None
+    let members = ["wait.func", "wait.private"];
+    let mut queues = sleeper.entries(look, "wait_page_queue", members, "wake_page_function");
+    let folio = queues.find_map(|it| kernel.space.u64(it.wrapping_add(object)).ok())?;
+    look.edge(sleeper, WaitKind::PageIo, folio, Vec::new(), WaitProof::Queued)
 }

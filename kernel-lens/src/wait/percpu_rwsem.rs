@@ -13,14 +13,10 @@ pub(super) fn read(look: &Look<'_, '_>, sleeper: &Sleeper<'_>) -> Option<WaitEdg
     let kernel = look.kernel;
     let wake = kernel.symbol("percpu_rwsem_wake_function")?;
     let func = kernel.offset("wait_queue_entry", "func")?;
-    let private = kernel.offset("wait_queue_entry", "private")?;
     let node = kernel.offset("wait_queue_entry", "entry")?;
     let head = kernel.offset("percpu_rw_semaphore", "waiters.head")?;
-    for place in sleeper.places_of(wake) {
-        let Some(entry) = place.checked_sub(func) else { continue };
-        if kernel.space.u64(entry.wrapping_add(private)).ok() != Some(sleeper.task.address) {
-            continue;
-        }
+    let members = ["func", "private"];
+    for entry in sleeper.entries(look, "wait_queue_entry", members, "percpu_rwsem_wake_function") {
         let others = nodes(&kernel.space, entry.wrapping_add(node)).unwrap_or_default();
         // Every node but the head has the wake function at its place.
         let is_entry =

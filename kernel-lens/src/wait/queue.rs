@@ -12,17 +12,10 @@ use super::sleeper::Sleeper;
 /// The head is told as the object only if it lies in a symbol of the kernel: else it is just an address.
 pub(super) fn read(look: &Look<'_, '_>, sleeper: &Sleeper<'_>) -> Option<WaitEdge> {
     let kernel = look.kernel;
-    let func = kernel.offset("wait_queue_entry", "func")?;
-    let private = kernel.offset("wait_queue_entry", "private")?;
     let node = kernel.offset("wait_queue_entry", "entry")?;
     let head = kernel.offset("wait_queue_head", "head")?;
     for wake in ["autoremove_wake_function", "default_wake_function", "woken_wake_function"] {
-        let Some(wake) = kernel.symbol(wake) else { continue };
-        for place in sleeper.places_of(wake) {
-            let Some(entry) = place.checked_sub(func) else { continue };
-            if kernel.space.u64(entry.wrapping_add(private)).ok() != Some(sleeper.task.address) {
-                continue;
-            }
+        for entry in sleeper.entries(look, "wait_queue_entry", ["func", "private"], wake) {
             let others = nodes(&kernel.space, entry.wrapping_add(node)).unwrap_or_default();
             let named = others.into_iter().find(|it| kernel.symbols.at(*it).is_some());
             let Some(object) = named.and_then(|it| it.checked_sub(head)) else { continue };

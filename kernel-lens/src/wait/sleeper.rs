@@ -5,6 +5,7 @@ use vmward_kernel_facts::symbol_stem;
 use super::Look;
 use crate::Kernel;
 use crate::arch::Paging;
+use crate::kernel::stack_size;
 use crate::task::KernelTask;
 
 /// Words of a stack that are looked at: the slow paths of locks are within the first few hundred bytes.
@@ -25,15 +26,8 @@ impl StackLayout {
             Paging::X86_64(_) => "thread.sp",
             Paging::Aarch64(_) => "thread.cpu_context.sp",
         };
-        // Renamed by commit 2ffb26afa642 (v6.10).
-        let ends = [("__start_init_stack", "__end_init_stack"), ("__start_init_task", "__end_init_task")];
-        let size = ends.iter().find_map(|(start, end)| {
-            kernel.symbol(end)?.checked_sub(kernel.symbol(start)?).filter(|it| it.is_power_of_two())
-        });
-        Self {
-            saved_sp: kernel.offset("task_struct", member),
-            size: size.unwrap_or(16 << 10).clamp(4 << 10, 64 << 10),
-        }
+        let size = stack_size(&kernel.symbols).unwrap_or(16 << 10).min(64 << 10);
+        Self { saved_sp: kernel.offset("task_struct", member), size }
     }
 }
 
@@ -86,6 +80,26 @@ impl<'a> Sleeper<'a> {
     pub(super) fn places_of(&self, word: u64) -> impl Iterator<Item = u64> + '_ {
         let found = self.words.iter().enumerate().filter(move |(_, it)| **it == word);
         found.map(|(at, _)| self.base + at as u64 * 8)
+    }
+
+    /// Addresses of `of`s on its stack whose wait entry names the task and a wake function: nothing but a
+    /// wait of this task looks so. `func` and `private` are the paths to the entry's members.
+    pub(super) fn entries(
+        &self,
+        look: &Look<'_, '_>,
+        of: &str,
+        [func, private]: [&str; 2],
+        wake: &str,
+    ) -> impl Iterator<Item = u64> + '_ {
+        let kernel = look.kernel;
+        let found = || Some((kernel.symbol(wake)?, kernel.offset(of, func)?, kernel.offset(of, private)?));
+        let mut entries = Vec::new();
+        if let Some((wake, func, private)) = found() {
+            entries.extend(self.places_of(wake).filter_map(|it| it.checked_sub(func)));
+            let names = |it: &u64| kernel.space.u64(it.wrapping_add(private)).ok();
+            entries.retain(|it| names(it) == Some(self.task.address));
+        }
+        entries.into_iter()
     }
 
     /// Whether an address lies in the part that was read.
