@@ -5,7 +5,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vmward_kernel_facts::{CpuStack, MemSummary, Task};
+use vmward_kernel_facts::{CpuStack, ExaminationCost, KernelIdentity, Machine, MemSummary, Task, WaitGraph};
 use vmward_model::observed::Observed;
 use vmward_model::{CaptureRecord, Event, GuestId, GuestState, Incarnation, ProbeAnswer, Verdict};
 
@@ -86,9 +86,32 @@ pub struct KernelSeen {
     /// Memory (SysRq `m`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemSummary>,
+    /// What only the guest's memory tells; with it `blocked`, `tasks` and `cpus` come from memory too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look: Option<Look>,
     /// How SysRq itself went; absent when no key was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sysrq: Option<SysrqSeen>,
+}
+
+/// One look at the guest's memory, without its tasks and CPUs (they are in [`KernelSeen`]) and its log (an
+/// artifact of its own).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Look {
+    /// Which kernel it is and how it was found.
+    pub kernel: KernelIdentity,
+    /// Who waits for whom.
+    #[serde(default)]
+    pub waits: WaitGraph,
+    /// The state of the machine.
+    #[serde(default)]
+    pub machine: Box<Machine>,
+    /// What could not be read, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+    /// What it took.
+    #[serde(default)]
+    pub cost: ExaminationCost,
 }
 
 /// What became of each SysRq key that was sent.

@@ -15,5 +15,5 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
     vec![("case", schemars::schema_for!(Case))]
 }
 
-pub use case::{CASE_KIND, Case, KernelSeen, ON_DEMAND, SysrqSeen};
+pub use case::{CASE_KIND, Case, KernelSeen, Look, ON_DEMAND, SysrqSeen};
 pub use engine::{Conclusion, Undecided, conclude};
