@@ -10,6 +10,7 @@
 mod address_space;
 pub mod arch;
 pub mod btf;
+pub mod cache;
 mod cpu;
 mod error;
 mod examine;
@@ -37,5 +38,5 @@ pub use examine::{ExamineError, Options, examine};
 pub use kernel::{Arch, Kernel};
 pub use memory::{PAGE_SIZE, PhysRange, PhysicalMemory, Recorder};
 pub use module::{Module, ModulePart, Modules};
-pub use open::{Opened, open};
+pub use open::{Opened, open, open_known};
 pub use symbols::{Symbol, Symbols};

@@ -2,9 +2,12 @@
 
 use crate::arch::Paging;
 use crate::btf::Types;
+use crate::cache::Entry;
 use crate::examine::ExamineError;
-use crate::find::{ImageRun, aarch64, kernel_root, without_registers, x86_64};
-use crate::{AddressSpace, Arch, Cpu, Kernel, Recorder, Registers, kallsyms};
+use crate::find::{FindError, ImageRun, aarch64_known, kernel_root, without_registers, x86_64};
+use crate::kallsyms::{self, Kallsyms, KallsymsAddresses};
+use crate::vmcoreinfo::VmcoreInfo;
+use crate::{AddressSpace, Arch, Cpu, Kernel, Recorder, Registers};
 
 /// A kernel, and how it was found.
 pub struct Opened<'m> {
@@ -14,6 +17,8 @@ pub struct Opened<'m> {
     pub image: ImageRun,
     /// It was found by a scan of memory and not by registers.
     pub by_scan: bool,
+    /// What was learned of it, for the next look; `None` if all of it was known.
+    pub learned: Option<Entry>,
     /// What is missing of it.
     pub problems: Vec<String>,
 }
@@ -23,10 +28,22 @@ pub struct Opened<'m> {
 /// # Errors
 /// [`ExamineError`] if there is none, or none whose symbols can be read.
 pub fn open<'m>(memory: &'m Recorder<'m>, cpus: &[Cpu]) -> Result<Opened<'m>, ExamineError> {
+    open_known(memory, cpus, &[])
+}
+
+/// The same, with what earlier looks learned of kernels ([`crate::cache`]): what fits is not searched for.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_known<'m>(
+    memory: &'m Recorder<'m>,
+    cpus: &[Cpu],
+    known: &[Entry],
+) -> Result<Opened<'m>, ExamineError> {
     let mut problems = Vec::new();
-    let (paging, image, divide_error, by_scan) = find(memory, cpus)?;
+    let Place { paging, image, by_scan, table, known } = find(memory, cpus, known)?;
+    let Kallsyms { symbols, addresses, .. } = table;
     let space = AddressSpace::new(memory, paging);
-    let symbols = kallsyms::scan(&space, &image, divide_error)?.symbols;
     // Every address space maps the kernel, but only its own maps all of it.
     let paging = kernel_root(&space, &image, &symbols).unwrap_or(paging);
     let space = AddressSpace::new(memory, paging);
@@ -38,25 +55,54 @@ pub fn open<'m>(memory: &'m Recorder<'m>, cpus: &[Cpu]) -> Result<Opened<'m>, Ex
         Paging::X86_64(_) => Arch::X86_64,
         Paging::Aarch64(_) => Arch::Aarch64,
     };
-    Ok(Opened { kernel: Kernel::new(space, symbols, types, arch), image, by_scan, problems })
+    let kernel = Kernel::new(space, symbols, types, arch);
+    let learned = if known { None } else { Entry::of(&kernel, &image, &addresses) };
+    Ok(Opened { kernel, image, by_scan, learned, problems })
 }
 
-/// Page tables, image, the handler of interrupt gate 0, and whether it took a scan.
-type Place = (Paging, ImageRun, Option<u64>, bool);
+/// A kernel with its symbols.
+struct Place {
+    paging: Paging,
+    image: ImageRun,
+    by_scan: bool,
+    table: Kallsyms,
+    /// The symbols lay where an earlier look found them.
+    known: bool,
+}
 
-fn find(memory: &Recorder<'_>, cpus: &[Cpu]) -> Result<Place, ExamineError> {
+fn find(memory: &Recorder<'_>, cpus: &[Cpu], known: &[Entry]) -> Result<Place, ExamineError> {
     let arm = cpus.iter().any(|it| matches!(it.registers, Registers::Aarch64(_)));
+    let of = |image: u64| known.iter().filter(move |it| it.is_of(memory, image));
+    let tables = |image: u64| of(image).find_map(|it| Some(it.root?.paging(image)));
     let by_registers = if arm {
-        aarch64(memory, cpus).map(|it| (Paging::Aarch64(it.paging), it.image, None))
+        aarch64_known(memory, cpus, &tables).map(|it| (Paging::Aarch64(it.paging), it.image, None))
     } else {
         x86_64(memory, cpus).map(|it| (Paging::X86_64(it.paging), it.image, it.divide_error))
     };
+    let read = |paging, image: ImageRun, divide_error, by_scan, told: Option<KallsymsAddresses>| {
+        let space = AddressSpace::new(memory, paging);
+        let at = |places| kallsyms::at(&space, &image, &places, divide_error).ok();
+        let place = |table, known| Place { paging, image: image.clone(), by_scan, table, known };
+        if let Some(table) = of(image.phys).find_map(|it| at(it.kallsyms_at(image.virt))) {
+            return Ok(place(table, true));
+        }
+        match told.and_then(at) {
+            Some(table) => Ok(place(table, false)),
+            None => Ok(place(kallsyms::scan(&space, &image, divide_error)?, false)),
+        }
+    };
     let error = match by_registers {
-        // Without a stop an arm64 vCPU tells no page tables: they are searched for in memory.
-        Ok((paging, image, divide_error)) => return Ok((paging, image, divide_error, arm)),
+        Ok((paging, image, divide_error)) => return read(paging, image, divide_error, arm, None),
         Err(error) => error,
     };
     // Registers of firmware or of a half-written dump lead nowhere; memory may still hold a kernel.
-    let found = without_registers(memory)?.into_iter().next().ok_or(error)?;
-    Ok((found.paging(), found.image().clone(), None, true))
+    let mut failed = None;
+    for found in without_registers(memory).map_err(|_| error)? {
+        let told = found.info.as_ref().and_then(VmcoreInfo::kallsyms);
+        match read(found.paging(), found.image().clone(), None, true, told) {
+            Ok(place) => return Ok(place),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    Err(failed.unwrap_or_else(|| FindError::NoImage { tried: 0 }.into()))
 }

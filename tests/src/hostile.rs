@@ -4,7 +4,6 @@
 use std::cell::OnceCell;
 
 use vmward::transport::memory::{MemoryMap, registers};
-use vmward_kernel_lens::Arch;
 use vmward_kernel_lens::btf::Types;
 use vmward_kernel_lens::source::open_bytes;
 
@@ -45,10 +44,12 @@ pub fn image(bytes: &[u8]) {
         let mut choices = Bytes::new(bytes);
         let readers = subject.readers();
         let Some(reader) = choices.below(256) else { return };
-        // The last number means all of them, from the search for the kernel on.
-        match readers.get(reader as usize % (readers.len() + 1)) {
+        // The last two numbers mean all of them, from the search for the kernel on.
+        let reader = reader as usize % (readers.len() + 2);
+        match readers.get(reader) {
             Some(reader) => assert!(subject.one(reader, &mut choices).is_ok(), "{reader} is no reader"),
-            None => drop(subject.whole(&mut choices)),
+            None if reader == readers.len() => drop(subject.whole(&mut choices)),
+            None => drop(subject.without_registers(&mut choices)),
         }
     });
 }
@@ -74,7 +75,7 @@ pub fn core(bytes: &[u8]) {
             let _ = (memory.read(at, &mut byte), memory.read(at, &mut page));
         }
     }
-    drop(everything(memory, &opened.cpus, opened.arch.unwrap_or(Arch::X86_64)));
+    drop(everything(memory, &opened.cpus));
 }
 
 /// Types as a kernel would hold them.

@@ -15,12 +15,10 @@
 
 use std::fs::File;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use vmward::transport::memory::{Backing, MemoryMap, registers, shared};
-use vmward_kernel_lens::arch::Paging;
-use vmward_kernel_lens::btf::Types;
 use vmward_kernel_lens::source::{FileBytes, SegmentMemory};
-use vmward_kernel_lens::{AddressSpace, Arch, Cpu, Kernel, PhysicalMemory, Recorder, find, kallsyms};
+use vmward_kernel_lens::{Arch, Cpu, Kernel, PhysicalMemory, Recorder, open};
 use vmward_qemu_fixtures::image::{self, Image};
 
 /// The memory of an image: its file, read as a live guest's is.
@@ -94,26 +92,10 @@ impl Pictured {
     /// # Errors
     /// When it is not found.
     pub fn kernel<'m>(&self, recorder: &'m Recorder<'m>) -> Result<Kernel<'m>> {
-        kernel(recorder, &self.cpus, self.arch())
+        let opened = open(recorder, &self.cpus)?;
+        ensure!(opened.problems.is_empty(), "{:?}", opened.problems);
+        Ok(opened.kernel)
     }
-}
-
-/// Finds the kernel in any memory.
-///
-/// # Errors
-/// When it is not found.
-pub fn kernel<'m>(recorder: &'m Recorder<'m>, cpus: &[Cpu], arch: Arch) -> Result<Kernel<'m>> {
-    if arch == Arch::Aarch64 {
-        bail!("an arm64 kernel is not found yet");
-    }
-    let found = find::x86_64(recorder, cpus)?;
-    let space = AddressSpace::new(recorder, Paging::X86_64(found.paging));
-    let table = kallsyms::scan(&space, &found.image, found.divide_error)?;
-    let paging = find::kernel_root(&space, &found.image, &table.symbols);
-    let space = paging.map_or(space, |it| AddressSpace::new(recorder, it));
-    let image = found.image.virt..found.image.end();
-    let types = Types::find(&space, &table.symbols, image).context("no types")?;
-    Ok(Kernel::new(space, table.symbols, types, arch))
 }
 
 /// A memory that tells what was read from it and in which order, to know what a reader looks at.

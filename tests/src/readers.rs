@@ -7,11 +7,12 @@ use vmward_kernel_lens::arch::Paging;
 use vmward_kernel_lens::btf::Types;
 use vmward_kernel_lens::task::{TaskOptions, Tasks, file_path, read_syscall, read_tasks, wait_channel};
 use vmward_kernel_lens::unwind::{End, Place, Unwinder, user_frames};
+use vmward_kernel_lens::wait::read_waits;
 use vmward_kernel_lens::{
-    AddressSpace, Arch, Cpu, Kernel, PhysicalMemory, Recorder, Symbols, machine, printk,
+    AddressSpace, Cpu, Kernel, Options, PhysicalMemory, Recorder, Symbols, examine, machine, printk,
 };
 
-use crate::lens::{self, Pictured, Told};
+use crate::lens::{Pictured, Told};
 use crate::mutate::{Choices, Field, Mutated};
 
 /// A part of the lens.
@@ -29,6 +30,7 @@ pub const ALL: &[Reader] = &[
     Reader { name: "modules", read: modules },
     Reader { name: "tasks", read: |kernel, _| tasks(kernel) },
     Reader { name: "stacks", read: stacks },
+    Reader { name: "waits", read: waits },
     Reader { name: "log", read: |kernel, _| printk::read(kernel).map_or(0, |it| it.records.len()) },
     Reader { name: "block", read: |kernel, _| machine::block::read(kernel).map_or(0, |it| it.len()) },
     Reader { name: "clock", read: |kernel, _| machine::clock::read(kernel).map_or(0, |_| 1) },
@@ -54,11 +56,18 @@ pub fn find(name: &str) -> Option<&'static Reader> {
 /// What a look at memory found, by reader; empty when there was no kernel.
 pub type Found = Vec<(&'static str, usize)>;
 
-/// Looks for a kernel and reads everything.
-pub fn everything(memory: &dyn PhysicalMemory, cpus: &[Cpu], arch: Arch) -> Found {
+/// Examines a guest as the agent does: finds the kernel and reads everything.
+pub fn everything(memory: &dyn PhysicalMemory, cpus: &[Cpu]) -> Found {
     let recorder = Recorder::new(memory);
-    let Ok(kernel) = lens::kernel(&recorder, cpus, arch) else { return Found::new() };
-    ALL.iter().map(|it| (it.name, (it.read)(&kernel, cpus))).collect()
+    let Ok(found) = examine(&recorder, cpus, Options::default()) else { return Found::new() };
+    let n_frames = found.tasks.iter().map(|it| it.stack.len()).sum();
+    vec![
+        ("tasks", found.tasks.len()),
+        ("stacks", n_frames),
+        ("waits", found.waits.edges.len()),
+        ("log", found.log.map_or(0, |it| it.records.len())),
+        ("cpus", found.cpus.len()),
+    ]
 }
 
 fn types(kernel: &Kernel<'_>, _: &[Cpu]) -> usize {
@@ -84,6 +93,18 @@ fn tasks(kernel: &Kernel<'_>) -> usize {
         }
     }
     tasks.iter().count()
+}
+
+fn waits(kernel: &Kernel<'_>, _: &[Cpu]) -> usize {
+    let unwinder = Unwinder::new(kernel);
+    let mut tasks = all_tasks(kernel);
+    let n_tasks = tasks.iter().count();
+    // Locks are found by the stacks of those who wait.
+    for it in tasks.iter_mut() {
+        let place = |address| Some(Place { symbol: kernel.symbols.at(address)?, module: None });
+        it.task.stack = unwinder.sleeping(it.address).named(place);
+    }
+    read_waits(kernel, &tasks).edges.len() + n_tasks
 }
 
 fn stacks(kernel: &Kernel<'_>, cpus: &[Cpu]) -> usize {
@@ -158,7 +179,13 @@ impl Subject {
     /// Changes anything that is looked at, from the page tables on, and looks at everything.
     pub fn whole(&self, choices: &mut dyn Choices) -> Found {
         let memory = Mutated::by(self.guest.memory(), &self.whole, choices);
-        everything(&memory, self.guest.cpus(), self.guest.arch())
+        everything(&memory, self.guest.cpus())
+    }
+
+    /// The same for whoever has no registers and looks for the kernel in all of memory.
+    pub fn without_registers(&self, choices: &mut dyn Choices) -> Found {
+        let memory = Mutated::by(self.guest.memory(), &self.whole, choices);
+        everything(&memory, &[])
     }
 
     /// Changes what one reader alone looks at, and has it read: it gets the right symbols and types, which

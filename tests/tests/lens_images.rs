@@ -45,3 +45,8 @@ fn an_image_of_6_12_opens() -> Result<()> {
 fn an_image_of_7_opens() -> Result<()> {
     opens("amd64-7.x")
 }
+
+#[test]
+fn an_image_of_arm64_opens() -> Result<()> {
+    opens("arm64-6.12")
+}

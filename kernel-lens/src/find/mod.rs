@@ -6,7 +6,7 @@ pub(crate) mod scan;
 mod without_registers;
 mod x86_64;
 
-pub use aarch64::{Aarch64Kernel, aarch64, aarch64_from};
+pub use aarch64::{Aarch64Kernel, aarch64, aarch64_from, aarch64_known};
 pub use image::{ImageRun, kernel_root};
 pub use without_registers::{FoundKernel, Unregistered, without_registers};
 pub use x86_64::{X86Kernel, x86_64};

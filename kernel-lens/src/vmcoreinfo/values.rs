@@ -1,6 +1,7 @@
 //! The values of `VMCOREINFO` by their types.
 
 use super::VmcoreInfo;
+use crate::kallsyms::KallsymsAddresses;
 
 impl VmcoreInfo {
     /// The release, as `uname -r` prints it.
@@ -52,6 +53,19 @@ impl VmcoreInfo {
     /// How far address-space randomization moved the image: `KERNELOFFSET`, hexadecimal without `0x`.
     pub fn kernel_offset(&self) -> Option<u64> {
         hex(self.get("KERNELOFFSET")?)
+    }
+
+    /// Where the tables of symbols lie (v6.0, commits 5fd8fea935a1 and f09bddbd8661).
+    pub fn kallsyms(&self) -> Option<KallsymsAddresses> {
+        Some(KallsymsAddresses {
+            num_syms: self.symbol("kallsyms_num_syms")?,
+            names: self.symbol("kallsyms_names")?,
+            token_table: self.symbol("kallsyms_token_table")?,
+            token_index: self.symbol("kallsyms_token_index")?,
+            offsets: self.symbol("kallsyms_offsets"),
+            relative_base: self.symbol("kallsyms_relative_base"),
+            addresses: self.symbol("kallsyms_addresses"),
+        })
     }
 
     fn of(&self, kind: &str, name: &str) -> Option<&str> {

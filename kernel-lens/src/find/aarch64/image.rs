@@ -86,6 +86,6 @@ pub(super) fn around(
     }
     let header = found.unwrap_or(Header { phys: start, len: MAX_IMAGE, granule: Some(paging.granule) });
     let text = phys & !(STEP - 1);
-    let trial = Trial { memory, header, budget: &budget, executed };
+    let trial = Trial { memory, header, budget: &budget, executed, record: false };
     trial.kernel(paging, text)
 }

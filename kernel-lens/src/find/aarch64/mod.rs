@@ -73,41 +73,75 @@ impl Aarch64Kernel {
 /// # Errors
 /// [`FindError::NoImage`] if nothing in memory is one. Then [`aarch64_from`] may do.
 pub fn aarch64(memory: &Recorder<'_>, cpus: &[Cpu]) -> Result<Aarch64Kernel, FindError> {
+    aarch64_known(memory, cpus, &|_| None)
+}
+
+/// The same, where it may be known which tables an image at a guest-physical address has: they are tried
+/// before all others, and pass the same test.
+///
+/// # Errors
+/// As [`aarch64`].
+pub fn aarch64_known(
+    memory: &Recorder<'_>,
+    cpus: &[Cpu],
+    known: &dyn Fn(u64) -> Option<Aarch64Paging>,
+) -> Result<Aarch64Kernel, FindError> {
     let executed = Executed::of(cpus);
     let mut tried = 0;
     for system in systems(cpus) {
         tried += 1;
         if let Ok(Some(kernel)) = by_system(memory, system, &executed) {
-            return Ok(kernel);
+            return Ok(keep(memory, kernel, &executed));
         }
     }
     let mut best = None;
     for usual in [true, false] {
-        best = better(best, by_header(memory, &executed, usual, &mut tried));
+        best = better(best, by_header(memory, &executed, usual, known, &mut tried));
         // A kernel none of whose code is executed may be the one before a kexec: look on.
         if best.as_ref().is_some_and(|it| it.linear.is_some() && it.executed != Some(false)) {
             break;
         }
     }
-    best.ok_or(FindError::NoImage { tried })
+    best.map(|it| keep(memory, it, &executed)).ok_or(FindError::NoImage { tried })
+}
+
+/// Reads once more, for the record, what says that this is the kernel: whoever has only the record finds the
+/// same.
+fn keep(memory: &Recorder<'_>, kernel: Aarch64Kernel, executed: &Executed) -> Aarch64Kernel {
+    let phys = kernel.image.phys;
+    let known = header::at(memory, phys).ok().flatten();
+    if known.is_some() {
+        let _ = memory.read(phys, &mut [0; 64]);
+    }
+    let budget = Cell::new(BUDGET);
+    let header = known.unwrap_or(Header { phys, len: MAX_IMAGE, granule: Some(kernel.paging.granule) });
+    let text = if known.is_some() { phys + TEXT } else { phys };
+    let trial = Trial { memory, header, budget: &budget, executed, record: true };
+    // A guest that runs may have changed it meanwhile: then what was found first stands.
+    trial.kernel(kernel.paging, text).ok().flatten().filter(|it| it.image == kernel.image).unwrap_or(kernel)
 }
 
 /// Finds a kernel by a header on the usual multiple: a look that takes next to nothing where there is none.
 pub(super) fn aarch64_quick(memory: &Recorder<'_>) -> Option<Aarch64Kernel> {
-    by_header(memory, &Executed::of(&[]), true, &mut 0).filter(|it| it.linear.is_some())
+    let executed = Executed::of(&[]);
+    let found = by_header(memory, &executed, true, &|_| None, &mut 0).filter(|it| it.linear.is_some());
+    found.map(|it| keep(memory, it, &executed))
 }
 
 fn by_header(
     memory: &Recorder<'_>,
     executed: &Executed,
     usual: bool,
+    known: &dyn Fn(u64) -> Option<Aarch64Paging>,
     tried: &mut usize,
 ) -> Option<Aarch64Kernel> {
     let budget = Cell::new(BUDGET);
     let mut best = None;
     for header in header::all(memory, usual).unwrap_or_default() {
-        let trial = Trial { memory, header, budget: &budget, executed };
-        best = better(best, trial.best_root(tried).ok().flatten());
+        let trial = Trial { memory, header, budget: &budget, executed, record: false };
+        let by_known = known(header.phys).and_then(|it| trial.kernel(it, header.phys + TEXT).ok()?);
+        let sure = by_known.filter(|it| it.linear.is_some() && it.executed != Some(false));
+        best = better(best, sure.or_else(|| trial.best_root(tried).ok()?));
         if best.as_ref().is_some_and(|it| it.linear.is_some() && it.executed == Some(true)) {
             break;
         }
@@ -137,7 +171,8 @@ pub fn aarch64_from(
     info: &VmcoreInfo,
 ) -> Result<Aarch64Kernel, FindError> {
     let executed = Executed::of(cpus);
-    by_vmcoreinfo(memory, info, &executed).ok().flatten().ok_or(FindError::NoImage { tried: 1 })
+    let found = by_vmcoreinfo(memory, info, &executed).ok().flatten();
+    found.map(|it| keep(memory, it, &executed)).ok_or(FindError::NoImage { tried: 1 })
 }
 
 fn by_vmcoreinfo(
@@ -167,7 +202,7 @@ fn by_vmcoreinfo(
             continue;
         }
         let paging = Aarch64Paging { root: root.wrapping_sub(offset), granule, virt_bits, phys_52 };
-        let trial = Trial { memory, header, budget: &budget, executed };
+        let trial = Trial { memory, header, budget: &budget, executed, record: false };
         best = better(best, trial.kernel(paging, text)?.filter(|it| it.image_offset() == offset));
     }
     Ok(best)

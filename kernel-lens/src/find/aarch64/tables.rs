@@ -52,6 +52,8 @@ pub(super) fn top_entries(paging: Aarch64Paging) -> usize {
 /// Where a root maps a page of the image, and whatever else it leads to.
 pub(super) struct Tables<'a, 'm> {
     memory: &'a Recorder<'m>,
+    /// Whether what is read goes into the record.
+    record: bool,
     paging: Aarch64Paging,
     /// A page of the image's text.
     text: u64,
@@ -74,7 +76,12 @@ impl<'a, 'm> Tables<'a, 'm> {
         budget: &'a Cell<u64>,
     ) -> Self {
         let (places, probes, kept) = Default::default();
-        Self { memory, paging, text, image, budget, places, probes, kept }
+        Self { memory, record: false, paging, text, image, budget, places, probes, kept }
+    }
+
+    /// The same with a record of what is read: for the tables that were chosen.
+    pub(super) fn recorded(self, record: bool) -> Self {
+        Self { record, ..self }
     }
 
     /// Distances at which the root maps the page.
@@ -213,7 +220,11 @@ impl<'a, 'm> Tables<'a, 'm> {
         let Some(left) = self.budget.get().checked_sub(count as u64 * 8) else { return Ok(None) };
         self.budget.set(left);
         let mut bytes = vec![0; count * 8];
-        match self.memory.scan(table, &mut bytes) {
+        let read = match self.record {
+            true => self.memory.read(table, &mut bytes),
+            false => self.memory.scan(table, &mut bytes),
+        };
+        match read {
             Ok(()) => {}
             Err(error @ (ReadError::Exhausted { .. } | ReadError::Source { .. })) => return Err(error),
             Err(_) => return Ok(None),

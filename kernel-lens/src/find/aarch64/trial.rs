@@ -49,6 +49,8 @@ pub(super) struct Trial<'a, 'm> {
     pub(super) header: Header,
     pub(super) budget: &'a Cell<u64>,
     pub(super) executed: &'a Executed,
+    /// Whether the tables go into the record.
+    pub(super) record: bool,
 }
 
 impl Trial<'_, '_> {
@@ -153,7 +155,7 @@ impl Trial<'_, '_> {
     }
 
     fn tables(&self, paging: Aarch64Paging, text: u64) -> Tables<'_, '_> {
-        Tables::new(self.memory, paging, text, self.range(), self.budget)
+        Tables::new(self.memory, paging, text, self.range(), self.budget).recorded(self.record)
     }
 }
 
