@@ -144,9 +144,10 @@ fn load_addresses(
     if encoding == Encoding::Absolute {
         addresses.extend(bytes.as_chunks().0.iter().map(|it| u64::from_le_bytes(*it)));
     } else {
-        let places = (table.virt..).step_by(4);
-        let values = bytes.as_chunks().0.iter().map(|it| u64::from(u32::from_le_bytes(*it)));
-        addresses.extend(values.zip(places).map(|(value, place)| encoding.address(value, place)));
+        for (number, value) in (0..).zip(bytes.as_chunks().0) {
+            let value = u64::from(u32::from_le_bytes(*value));
+            addresses.push(encoding.address(value, table.virt.wrapping_add(number * 4)));
+        }
     }
     Ok(addresses)
 }

@@ -14,6 +14,10 @@ mod encoding;
 mod layout;
 mod load;
 mod names;
+#[cfg(test)]
+mod test_image;
+#[cfg(test)]
+mod tests;
 mod token_table;
 
 pub use encoding::Encoding;

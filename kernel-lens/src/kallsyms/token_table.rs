@@ -35,7 +35,8 @@ pub(super) fn search<T>(
     image: &ImageRun,
     mut found: impl FnMut(TokenTable) -> Result<Option<T>, ReadError>,
 ) -> Result<Option<T>, ReadError> {
-    let constants = image.constants.clone();
+    let inside = |it: u64| it.clamp(image.virt, image.end());
+    let constants = inside(image.constants.start)..inside(image.constants.end);
     let finder = memmem::Finder::new(DIGITS);
     let mut chunk = vec![0; (CHUNK as usize) + DIGITS.len()];
     let mut tries = 0;
@@ -55,7 +56,7 @@ pub(super) fn search<T>(
                     return Ok(Some(answer));
                 }
             }
-            at += CHUNK;
+            at = at.saturating_add(CHUNK);
         }
     }
     Ok(None)

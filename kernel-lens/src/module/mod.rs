@@ -15,6 +15,8 @@ use crate::{AddressSpace, ReadError, Symbol, Symbols};
 
 /// Modules of a kernel at most: distributions build some 5,000, a machine loads some 200.
 const MAX_MODULES: usize = 8192;
+/// Symbols of all modules at most: of a machine with 200 modules some 60,000.
+const MAX_SYMBOLS: u32 = 1 << 20;
 /// `MODULE_NAME_LEN` of every 64-bit kernel.
 const MAX_NAME: usize = 56;
 /// Bytes of one part of a module at most; the largest graphics driver has 20 MiB.
@@ -101,14 +103,20 @@ impl Modules {
     }
 
     fn walk_on(&mut self, space: &AddressSpace<'_>, head: u64, layout: &Layout) -> Result<(), ReadError> {
-        let mut seen = HashSet::new();
+        let (mut seen, mut symbols_left) = (HashSet::new(), MAX_SYMBOLS);
         let mut link = space.u64(head)?;
         while link != head {
             if !seen.insert(link) || seen.len() > MAX_MODULES {
                 return Err(ReadError::Inconsistent { what: "the list of modules", virt: link });
             }
             let address = link.wrapping_sub(layout.list);
-            if let Some(module) = one(space, address, layout)? {
+            if let Some(mut module) = one(space, address, layout)? {
+                // Tables of a hostile guest may be as many as they are large.
+                let count = module.table.as_ref().map_or(0, Table::count);
+                match symbols_left.checked_sub(count) {
+                    Some(left) => symbols_left = left,
+                    None => module.table = None,
+                }
                 self.all.push(module);
             }
             link = space.u64(link)?;

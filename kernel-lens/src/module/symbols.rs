@@ -5,8 +5,9 @@ use crate::{AddressSpace, ReadError, Symbols};
 
 /// Symbols of a module at most; the largest drivers have some 60,000.
 const MAX_SYMBOLS: u32 = 1 << 19;
-/// Bytes of all names of a module at most.
-const MAX_STRINGS: u32 = 32 << 20;
+/// Bytes of names by symbol at most, and what a module with few may have.
+const STRINGS_EACH: u32 = 128;
+const FEW_STRINGS: u32 = 64 << 10;
 /// `KSYM_NAME_LEN`.
 const MAX_NAME: usize = 512;
 /// Bytes of an `Elf64_Sym`: ELF-64 Object File Format, section 5.
@@ -41,6 +42,11 @@ impl Table {
         }))
     }
 
+    /// How many symbols there are.
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
     /// Reads the symbols.
     pub(super) fn read(&self, space: &AddressSpace<'_>) -> Result<Symbols, ReadError> {
         if self.count > MAX_SYMBOLS {
@@ -53,7 +59,8 @@ impl Table {
         let table = space.bytes(self.symtab, count * SYMBOL)?;
         let kinds = self.typetab.map(|it| space.bytes(it, count)).transpose()?;
         let symbols = || table.as_chunks::<SYMBOL>().0.iter().map(Entry::parse).enumerate();
-        let last = symbols().map(|it| it.1.name).filter(|it| *it < MAX_STRINGS).max().unwrap_or(0);
+        let most = self.count.saturating_mul(STRINGS_EACH).max(FEW_STRINGS);
+        let last = symbols().map(|it| it.1.name).filter(|it| *it < most).max().unwrap_or(0);
         let mut names = space.bytes(self.strtab, last as usize)?;
         names.extend_from_slice(space.text(self.strtab.wrapping_add(u64::from(last)), MAX_NAME)?.as_bytes());
         Ok(Symbols::new(symbols().filter_map(|(number, entry)| {

@@ -185,8 +185,11 @@ impl Symbols {
 
     /// Every symbol, ascending by address; sizes as in [`Self::at`].
     pub fn iter(&self) -> impl Iterator<Item = Symbol<'_>> {
-        self.addresses.iter().enumerate().map(|(index, address)| {
-            let behind = self.addresses.partition_point(|it| it <= address);
+        let mut behind = 0;
+        self.addresses.iter().enumerate().map(move |(index, address)| {
+            while self.addresses.get(behind).is_some_and(|it| it <= address) {
+                behind += 1;
+            }
             let next = self.addresses.get(behind).copied().unwrap_or(u64::MAX);
             self.symbol(index, *address, (next - address).min(MAX_SIZE))
         })
