@@ -28,6 +28,7 @@ pub struct Kernel<'m> {
     /// Its architecture.
     pub arch: Arch,
     online: Vec<u32>,
+    cpus: Vec<u32>,
     per_cpu_offsets: Vec<u64>,
     modules: OnceCell<Modules>,
 }
@@ -36,9 +37,20 @@ impl<'m> Kernel<'m> {
     /// Takes what was found; reads which CPUs there are.
     pub fn new(space: AddressSpace<'m>, symbols: Symbols, types: Types, arch: Arch) -> Self {
         let (online, per_cpu_offsets, modules) = (Vec::new(), Vec::new(), OnceCell::new());
-        let mut kernel = Self { space, symbols, types, arch, online, per_cpu_offsets, modules };
-        kernel.online = kernel.read_online().unwrap_or_else(|_| vec![0]);
-        let last = kernel.online.last().copied().unwrap_or(0);
+        let cpus = Vec::new();
+        let mut kernel = Self { space, symbols, types, arch, online, cpus, per_cpu_offsets, modules };
+        // Before v4.5 (commit 5aec01b834fd) the masks were `cpu_online_bits` and its like.
+        let online = kernel.read_mask(&["__cpu_online_mask", "cpu_online_bits"]);
+        kernel.online = online.unwrap_or_else(|_| vec![0]);
+        kernel.cpus.clone_from(&kernel.online);
+        if kernel.has_stopped_its_cpus()
+            && let Ok(present) = kernel.read_mask(&["__cpu_present_mask", "cpu_present_bits"])
+        {
+            kernel.cpus.extend(present);
+            kernel.cpus.sort_unstable();
+            kernel.cpus.dedup();
+        }
+        let last = kernel.cpus.last().copied().unwrap_or(0);
         kernel.per_cpu_offsets = kernel.read_per_cpu_offsets(last + 1).unwrap_or_default();
         kernel
     }
@@ -67,8 +79,14 @@ impl<'m> Kernel<'m> {
     }
 
     /// The guest's numbers of the CPUs that are online, ascending.
-    pub fn cpus(&self) -> &[u32] {
+    pub fn online(&self) -> &[u32] {
         &self.online
+    }
+
+    /// The CPUs whose state counts: those that are online, and of a kernel that panics or goes down those too
+    /// that it stopped, which it takes out of the mask of online ones (`stop_this_cpu`, `local_cpu_stop`).
+    pub fn cpus(&self) -> &[u32] {
+        &self.cpus
     }
 
     /// Address of one CPU's copy of a per-CPU variable.
@@ -95,19 +113,27 @@ impl<'m> Kernel<'m> {
         self.space.u64(at.wrapping_add(offset))
     }
 
-    /// Bits of `__cpu_online_mask`. Before v4.5 (commit 5aec01b834fd) it was `cpu_online_bits`.
-    fn read_online(&self) -> Result<Vec<u32>, ReadError> {
-        let symbol = self.symbol("__cpu_online_mask").or_else(|| self.symbol("cpu_online_bits"));
+    /// The kernel panics (`panic_cpu` since v4.5, commit 1717f2096b54) or reboots, halts, goes to sleep.
+    fn has_stopped_its_cpus(&self) -> bool {
+        let word = |name| self.symbol(name).and_then(|it| self.space.u32(it).ok());
+        let panics = word("panic_cpu").is_some_and(|it| it != u32::MAX);
+        let running = self.types.enumerator("SYSTEM_RUNNING").and_then(|it| u32::try_from(it).ok());
+        panics || word("system_state").zip(running).is_some_and(|(state, running)| state > running)
+    }
+
+    /// The bits of a mask of CPUs, by the first of its names that there is.
+    fn read_mask(&self, names: &[&str]) -> Result<Vec<u32>, ReadError> {
+        let symbol = names.iter().find_map(|it| self.symbol(it));
         let mask = symbol.ok_or(ReadError::Inconsistent { what: "the mask of CPUs", virt: 0 })?;
         let limit = self.symbol("nr_cpu_ids").and_then(|it| self.space.u32(it).ok());
         let limit = limit.unwrap_or(MAX_CPUS).min(MAX_CPUS);
-        let mut online = Vec::new();
+        let mut cpus = Vec::new();
         for word in 0..limit.div_ceil(64) {
             let bits = self.space.u64(mask.wrapping_add(u64::from(word) * 8))?;
             let set = (0..64u32).filter(|bit| bits & (1 << bit) != 0);
-            online.extend(set.map(|bit| word * 64 + bit).filter(|it| *it < limit));
+            cpus.extend(set.map(|bit| word * 64 + bit).filter(|it| *it < limit));
         }
-        Ok(online)
+        Ok(cpus)
     }
 
     fn read_per_cpu_offsets(&self, count: u32) -> Result<Vec<u64>, ReadError> {

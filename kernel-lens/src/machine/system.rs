@@ -28,7 +28,7 @@ pub fn read(kernel: &Kernel<'_>) -> Result<System, ReadError> {
         tainted,
         taints: Taint::of(tainted),
         panic: panic_state(kernel)?,
-        online: kernel.cpus().to_vec(),
+        online: kernel.online().to_vec(),
     })
 }
 
