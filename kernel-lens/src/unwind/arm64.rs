@@ -46,7 +46,7 @@ impl ArmState {
         }
         // Before v5.14 nothing lies under the first function of a kernel thread.
         if self.fp == 0 {
-            return Err(if is_start(unwinder, self.pc) { End::Kthread } else { End::Outermost });
+            return Err(if unwinder.is_fork(self.pc) { End::Kthread } else { End::Outermost });
         }
         let [fp, lr] = path.words(self.fp).map_err(End::Bad)?;
         if fp == 0 && lr == 0 {
@@ -97,10 +97,10 @@ impl ArmState {
                 _ => return Err(End::Bad(BadFrame::OutsideStack(self.fp))),
             }
         }
-        if is_start(unwinder, self.pc) {
+        if unwinder.is_fork(self.pc) {
             return Err(End::Kthread);
         }
-        let top = unwinder.layout.pt_regs.and_then(|it| path.own?.end.checked_sub(it));
+        let top = unwinder.layout.pt_regs.and_then(|it| path.own()?.end.checked_sub(it));
         if top == Some(regs) && entered_from_user(unwinder, self.pc) {
             let saved: [u64; REGS] = path.words(regs).map_err(End::Bad)?;
             let user = UserEntry { pt_regs: Some(regs), ip: saved[32], sp: saved[31], fp: saved[29] };
@@ -166,10 +166,6 @@ fn holds_caller(unwinder: &Unwinder<'_, '_>, pc: u64) -> bool {
     before <= PROLOGUE
         && (0..before)
             .all(|number| instruction(start + number * 4).is_some_and(|it| !makes_frame(it) && !calls(it)))
-}
-
-fn is_start(unwinder: &Unwinder<'_, '_>, pc: u64) -> bool {
-    unwinder.symbols.at(pc).is_some_and(|it| it.name.starts_with("ret_from_fork"))
 }
 
 /// `el0t_64_sync` and its like; before v5.13 `el0_sync`, `el0_svc`.

@@ -103,9 +103,15 @@ pub enum BadFrame {
     /// The stack does not rise: a loop.
     #[error("the stack turns back at {0:#x}")]
     NotRising(u64),
+    /// The task is dead and its stack is gone.
+    #[error("the task has no stack any more")]
+    NoStack,
     /// This kernel lacks what would be needed (types or symbols).
     #[error("this kernel does not tell where a task's stack is")]
     Unsupported,
+    /// There are ORC tables of a form that is not known.
+    #[error("the unwind tables have a form that is not known")]
+    UnknownTables,
 }
 
 /// Why there are no more frames.

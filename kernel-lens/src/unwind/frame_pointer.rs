@@ -77,7 +77,7 @@ impl X86State {
 /// The registers that user space left, if the frame that ends at `sp` is right under them: the compiler may
 /// have aligned the first frame by a word (`is_last_aligned_frame`).
 fn last_frame(space: &AddressSpace<'_>, path: &Path<'_, '_>, sp: u64) -> Option<X86PtRegs> {
-    let regs = X86PtRegs::at_top(space, path.own?)?;
+    let regs = X86PtRegs::at_top(space, path.own()?)?;
     (sp <= regs.at && regs.at - sp <= 8).then_some(regs)
 }
 

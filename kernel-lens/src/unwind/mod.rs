@@ -26,6 +26,8 @@ mod shared_stacks;
 mod stacks;
 #[cfg(test)]
 mod test_kernel;
+#[cfg(test)]
+mod tests;
 mod user;
 mod x86_regs;
 
@@ -112,6 +114,8 @@ pub struct Unwinder<'k, 'm> {
     thread_size: u64,
     code: Code<'k, 'm>,
     hooks: Hooks,
+    /// `ret_from_fork`, on x86 since v6.6 `ret_from_fork_asm` under it.
+    forks: [Option<u64>; 2],
     method: Method,
     x86: bool,
 }
@@ -144,6 +148,7 @@ impl<'k, 'm> Unwinder<'k, 'm> {
             code: Code::new(space, symbols, layout.module, layout.made),
             hooks: Hooks::new(symbols, layout.hooks),
             layout,
+            forks: ["ret_from_fork", "ret_from_fork_asm"].map(|it| symbols.address(it)),
             method,
             x86,
         }
@@ -169,7 +174,8 @@ impl<'k, 'm> Unwinder<'k, 'm> {
     pub fn sleeping(&self, task: u64) -> Unwound {
         let bad = |reason| Unwound { frames: Vec::new(), end: End::Bad(reason) };
         let Some(stack) = self.stack_of(task) else { return bad(BadFrame::Unsupported) };
-        match self.saved(task, stack) {
+        let Some(own) = Stack::new(stack, self.thread_size) else { return bad(BadFrame::NoStack) };
+        match self.saved(task, own) {
             Ok(start) => self.follow(start, Some(stack), Some(task)),
             Err(reason) => bad(reason),
         }
@@ -184,7 +190,7 @@ impl<'k, 'm> Unwinder<'k, 'm> {
             };
             return Unwound { frames: Vec::new(), end: End::User(UserEntry { pt_regs: None, ip, sp, fp }) };
         }
-        let stack = task.and_then(|it| self.stack_of(it));
+        let stack = task.and_then(|it| self.stack_of(it)).filter(|it| *it != 0);
         self.follow(Start::running(registers), stack, task)
     }
 
@@ -219,7 +225,7 @@ impl<'k, 'm> Unwinder<'k, 'm> {
             (State::X86(it), Method::Orc(tables)) => it.orc_step(self, tables, path, task),
             (State::X86(it), Method::FramePointers) => it.frame_pointer_step(self, path, task),
             (State::Arm(it), Method::Records) => it.step(self, path, task),
-            _ => Err(End::Bad(BadFrame::Unsupported)),
+            _ => Err(End::Bad(BadFrame::UnknownTables)),
         }
     }
 
@@ -229,7 +235,7 @@ impl<'k, 'm> Unwinder<'k, 'm> {
         match (end, last) {
             (End::Outermost, Some(last)) => {
                 let new_process = (last.kind == FrameKind::NotStarted)
-                    .then(|| x86_regs::X86PtRegs::at_top(self.space, path.own?))
+                    .then(|| x86_regs::X86PtRegs::at_top(self.space, path.own()?))
                     .flatten();
                 new_process.map_or(End::Kthread, |it| End::User(it.user_entry()))
             }
@@ -237,8 +243,9 @@ impl<'k, 'm> Unwinder<'k, 'm> {
         }
     }
 
+    /// Whether an address is in the code that a new task begins with.
     fn is_fork(&self, address: u64) -> bool {
-        self.symbols.at(address).is_some_and(|it| it.name.starts_with("ret_from_fork"))
+        self.symbols.at(address).is_some_and(|it| self.forks.contains(&Some(it.address)))
     }
 
     fn stack_of(&self, task: u64) -> Option<u64> {
@@ -247,22 +254,23 @@ impl<'k, 'm> Unwinder<'k, 'm> {
     }
 
     /// What the scheduler saved of a task.
-    fn saved(&self, task: u64, stack: u64) -> Result<Start, BadFrame> {
+    fn saved(&self, task: u64, own: Stack) -> Result<Start, BadFrame> {
         let member =
             |offset: Option<u64>| offset.and_then(|it| task.checked_add(it)).ok_or(BadFrame::Unsupported);
         let kind = |ip| {
-            let first = self.symbols.at(ip).filter(|it| it.name.starts_with("ret_from_fork"));
-            if first.is_some_and(|it| it.address == ip) { FrameKind::NotStarted } else { FrameKind::Call }
+            if self.forks.contains(&Some(ip)) { FrameKind::NotStarted } else { FrameKind::Call }
         };
         if !self.x86 {
             // `struct cpu_context`: x19..x28, fp, sp, pc.
             let saved: [u64; 13] = words(self.space, member(self.layout.cpu_context)?)?;
             let [.., fp, sp, pc] = saved;
+            if !own.holds(sp, 0) {
+                return Err(BadFrame::OutsideStack(sp));
+            }
             return Ok(Start { sp, kind: kind(pc), state: State::Arm(ArmState { pc, fp, lr: None }) });
         }
         let [at] = words(self.space, member(self.layout.thread_sp)?)?;
-        let own = Stack::new(stack, self.thread_size);
-        if !own.is_some_and(|it| it.holds(at, x86_regs::INACTIVE_FRAME)) || !at.is_multiple_of(8) {
+        if !own.holds(at, x86_regs::INACTIVE_FRAME) || !at.is_multiple_of(8) {
             return Err(BadFrame::OutsideStack(at));
         }
         let [_r15, _r14, _r13, _r12, _bx, bp, ip] = words(self.space, at)?;

@@ -1,5 +1,7 @@
 //! The stacks that a task may be on, and the path of one unwinder over them.
 
+use std::cell::Cell;
+
 use super::frame::BadFrame;
 use crate::AddressSpace;
 
@@ -32,7 +34,7 @@ pub(super) struct Path<'p, 'm> {
     /// Those of all CPUs, ascending.
     shared: &'p [Stack],
     /// The task's own.
-    pub(super) own: Option<Stack>,
+    own: Cell<Option<Stack>>,
     /// Bytes of a task's stack: finds its bounds where the task is not known.
     thread_size: u64,
     visited: Vec<Stack>,
@@ -47,12 +49,17 @@ impl<'p, 'm> Path<'p, 'm> {
         own: Option<Stack>,
         thread_size: u64,
     ) -> Self {
-        Self { space, shared, own, thread_size, visited: Vec::new(), sp: 0 }
+        Self { space, shared, own: Cell::new(own), thread_size, visited: Vec::new(), sp: 0 }
     }
 
     /// The stack pointer.
     pub(super) fn sp(&self) -> u64 {
         self.sp
+    }
+
+    /// The task's own stack.
+    pub(super) fn own(&self) -> Option<Stack> {
+        self.own.get()
     }
 
     /// The stack that it is on.
@@ -71,7 +78,7 @@ impl<'p, 'm> Path<'p, 'm> {
             self.sp = sp;
             return Ok(());
         }
-        let next = self.find(sp, 0).or_else(|| self.adopt(sp)).ok_or(BadFrame::OutsideStack(sp))?;
+        let next = self.find(sp, 0).ok_or(BadFrame::OutsideStack(sp))?;
         if self.visited.len() >= MAX_VISITED || self.visited.contains(&next) {
             return Err(BadFrame::NotRising(sp));
         }
@@ -96,22 +103,23 @@ impl<'p, 'm> Path<'p, 'm> {
     }
 
     fn find(&self, at: u64, len: u64) -> Option<Stack> {
-        let own = self.own.filter(|it| it.holds(at, len));
-        own.or_else(|| {
+        let shared = || {
             let behind = self.shared.partition_point(|it| it.low <= at);
             let nearest = *self.shared.get(behind.checked_sub(1)?)?;
             nearest.holds(at, len).then_some(nearest)
-        })
+        };
+        let own = self.own().filter(|it| it.holds(at, len));
+        own.or_else(shared).or_else(|| self.adopt(at).filter(|it| it.holds(at, len)))
     }
 
     /// The bounds of a task's stack, where the task is not known: stacks are aligned to their length
     /// (`THREAD_ALIGN`; `INIT_TASK_DATA`).
-    fn adopt(&mut self, sp: u64) -> Option<Stack> {
-        if self.own.is_some() || !self.thread_size.is_power_of_two() {
+    fn adopt(&self, at: u64) -> Option<Stack> {
+        if self.own().is_some() || !self.thread_size.is_power_of_two() {
             return None;
         }
-        self.own = Stack::new(sp & !(self.thread_size - 1), self.thread_size);
-        self.own
+        self.own.set(Stack::new(at & !(self.thread_size - 1), self.thread_size));
+        self.own()
     }
 }
 

@@ -1,6 +1,6 @@
 //! A small address space for tests: 1 MiB from address 0, mapped one to one.
 
-use crate::arch::{Paging, X86Paging};
+use crate::arch::{Aarch64Paging, Granule, Paging, X86Paging};
 use crate::memory::test_memory::TestMemory;
 use crate::{AddressSpace, Recorder};
 
@@ -32,6 +32,13 @@ impl TestKernel {
 
     pub(super) fn write_bytes(&self, at: u64, bytes: &[u8]) {
         self.memory.write(at, bytes);
+    }
+
+    /// The same tables serve arm64: 4 levels of 9 bits, and the low bits mean alike.
+    pub(super) fn with_arm64<T>(&self, look: impl FnOnce(&AddressSpace<'_>) -> T) -> T {
+        let recorder = Recorder::new(&self.memory);
+        let paging = Aarch64Paging { root: TABLES, granule: Granule::K4, virt_bits: 48, phys_52: false };
+        look(&AddressSpace::new(&recorder, Paging::Aarch64(paging)))
     }
 
     pub(super) fn with<T>(&self, look: impl FnOnce(&AddressSpace<'_>) -> T) -> T {

@@ -13,6 +13,8 @@ use crate::arch::Paging;
 const MAX_FRAMES: usize = 256;
 /// Bytes between two frames at most: more is no frame.
 const MAX_STEP: u64 = 8 << 20;
+/// Nothing is mapped in the first page.
+const USER_START: u64 = 4096;
 /// Addresses of user space end below, with five levels of page tables too.
 const USER_END: u64 = 1 << 56;
 
@@ -36,7 +38,7 @@ pub fn user_frames(space: &AddressSpace<'_>, entry: &UserEntry) -> Vec<RawFrame>
     {
         let Ok([next, address]) = words(space, fp) else { break };
         let address = address & mask;
-        if address == 0 || address >= USER_END {
+        if !(USER_START..USER_END).contains(&address) {
             break;
         }
         let how = if follows_call(space, x86, address) { How::FramePointer } else { How::Guess };
