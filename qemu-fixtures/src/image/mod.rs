@@ -22,6 +22,7 @@ mod take;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,9 @@ use crate::standard::Patient;
 
 /// Changes when an image made by older code will not do any more.
 const FORMAT: u32 = 1;
+
+/// An image of 130 MiB that nobody used for so long is removed.
+const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How the memory was kept from changing while it was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +111,28 @@ pub fn of_fault(fault: &str, kernel: &str) -> Result<Image> {
         fs::create_dir(path)?;
         take::take(patient, fault, path)
     })?;
+    used(&folder)?;
+    forget_unused(&cache.root().join("image"), UNUSED)?;
     Image::open(&folder)
+}
+
+/// Notes in the folder's time that somebody uses the image.
+fn used(folder: &Path) -> Result<()> {
+    let noted = fs::File::open(folder).and_then(|it| it.set_modified(SystemTime::now()));
+    noted.with_context(|| format!("cannot note that {} is used", folder.display()))
+}
+
+/// Removes images that nobody used for so long: each state of the patient's sources makes new ones.
+fn forget_unused(images: &Path, unused: Duration) -> Result<()> {
+    for entry in fs::read_dir(images).with_context(|| format!("cannot list {}", images.display()))? {
+        let entry = entry?;
+        let age = entry.metadata().and_then(|it| it.modified()).ok().and_then(|it| it.elapsed().ok());
+        if age.is_some_and(|it| it > unused) {
+            // Another process may do the same at this moment.
+            let _removed = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
 }
 
 /// The name in the cache: new when kernel, patient, machine or questions are.
@@ -224,4 +249,26 @@ impl Image {
 fn read(path: &Path) -> Result<String> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_goes_when_nobody_used_it_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["old", "new"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            fs::write(dir.path().join(name).join("ram.raw"), "x").unwrap();
+        }
+        let long_ago = SystemTime::now() - 2 * UNUSED;
+        fs::File::open(dir.path().join("old")).unwrap().set_modified(long_ago).unwrap();
+        forget_unused(dir.path(), UNUSED).unwrap();
+        assert!(!dir.path().join("old").exists() && dir.path().join("new").exists());
+        fs::File::open(dir.path().join("new")).unwrap().set_modified(long_ago).unwrap();
+        used(&dir.path().join("new")).unwrap();
+        forget_unused(dir.path(), UNUSED).unwrap();
+        assert!(dir.path().join("new").exists());
+    }
 }
