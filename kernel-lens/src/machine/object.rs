@@ -7,7 +7,7 @@ use crate::{Kernel, ReadError};
 /// Bytes of a text at most.
 const MAX_TEXT: usize = 4096;
 /// Elements of a list at most.
-const MAX_LIST: usize = 1 << 16;
+const MAX_LIST: usize = 1 << 14;
 
 /// A structure in guest memory, read member by member through the kernel's types, so that a member that
 /// moved or changed its width is still found.

@@ -9,6 +9,9 @@ use crate::{Kernel, ReadError};
 /// The order of a slab is in the upper half of `oo.x`, objects of a slab in the lower one (`OO_SHIFT`).
 const ORDER_SHIFT: u32 = 16;
 
+/// Caches at most.
+const MAX_CACHES: usize = 2048;
+
 /// Reads every cache.
 ///
 /// # Errors
@@ -17,7 +20,7 @@ pub fn read(kernel: &Kernel<'_>) -> Result<Vec<SlabCache>, ReadError> {
     let nodes: Vec<u64> = nodes(kernel)?.into_iter().map(|(number, _)| u64::from(number)).collect();
     let page = page_size(kernel);
     let mut caches = Vec::new();
-    for link in list(kernel, symbol(kernel, "slab_caches")?)? {
+    for link in list(kernel, symbol(kernel, "slab_caches")?)?.into_iter().take(MAX_CACHES) {
         let cache = Object::around(kernel, "kmem_cache", "list", link)?;
         let (mut slabs, mut objects) = (0u64, 0u64);
         for number in &nodes {
