@@ -7,7 +7,7 @@ use vmward_findings::catalogue::Catalogue;
 use vmward_findings::{Case, Undecided};
 use vmward_model::observed::Observed;
 use vmward_model::{Finding, Manifest};
-use vmward_report_view::{Chart, Sysrq, Words};
+use vmward_report_view::{Chart, Lens, Sysrq, Words};
 
 /// What a report without a case saw from outside.
 static NOTHING: LazyLock<Observed> = LazyLock::new(Observed::default);
@@ -37,6 +37,13 @@ pub fn chart<'a>(
             refused: it.refused.clone(),
             silent: it.silent.clone(),
             path: it.path.clone(),
+        }),
+        lens: kernel.and_then(|it| it.look.as_ref()).map(|it| Lens {
+            kernel: &it.kernel,
+            waits: &it.waits,
+            machine: &it.machine,
+            problems: &it.problems,
+            cost: it.cost,
         }),
     }
 }

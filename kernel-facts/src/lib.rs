@@ -17,6 +17,7 @@ mod task_detail;
 mod wait;
 mod wait_graph;
 mod wait_table;
+mod wait_words;
 
 pub use cpu::CpuStack;
 pub use examination::{Examination, ExaminationCost, FoundBy, KernelIdentity, Machine};

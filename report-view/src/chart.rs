@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use vmward_kernel_facts::{CpuStack, MemSummary, Task};
+use vmward_kernel_facts::{CpuStack, ExaminationCost, KernelIdentity, Machine, MemSummary, Task, WaitGraph};
 use vmward_model::observed::Observed;
 use vmward_model::{Class, Digest, Event, Manifest, ProbeAnswer};
 
@@ -31,6 +31,23 @@ pub struct Chart<'a> {
     pub memory: Option<&'a MemSummary>,
     /// SysRq.
     pub sysrq: Option<Sysrq>,
+    /// What only memory tells.
+    pub lens: Option<Lens<'a>>,
+}
+
+/// What a look at the guest's memory told beside tasks and CPUs.
+#[derive(Clone, Copy, Debug)]
+pub struct Lens<'a> {
+    /// Which kernel it is.
+    pub kernel: &'a KernelIdentity,
+    /// Who waits for whom.
+    pub waits: &'a WaitGraph,
+    /// The machine's state.
+    pub machine: &'a Machine,
+    /// What could not be read.
+    pub problems: &'a [String],
+    /// What it took.
+    pub cost: ExaminationCost,
 }
 
 /// Where a chart is shown. The default is beside its bundle.

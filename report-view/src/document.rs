@@ -3,6 +3,7 @@
 use crate::diagram::Ladder;
 use crate::escape::Text;
 use crate::value::{Tone, Value};
+use crate::wait_map::WaitMap;
 
 /// A chart, ready for a renderer.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +61,8 @@ pub enum Block {
     Tasks(Vec<TaskGroup>),
     /// The steps of a diagnosis on the safety ladder.
     Ladder(Ladder),
+    /// Who waits for whom.
+    Waits(WaitMap),
     /// Blocks under a heading of their own.
     Headed {
         /// The heading.

@@ -12,6 +12,7 @@ use crate::asset;
 use crate::diagram::{Drawing, Ladder, Outcome};
 use crate::document::{Block, Document, Line};
 use crate::value::{Form, Value};
+use crate::wait_map::{WaitDrawing, WaitMap};
 
 /// A page could not be rendered.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +73,23 @@ impl Drawn<'_> {
     }
 }
 
-/// One step of it.
+/// The wait graph.
+#[derive(Template)]
+#[template(path = "waits.html")]
+struct Waits<'a> {
+    map: &'a WaitMap,
+    drawing: WaitDrawing,
+    table: [Block; 1],
+}
+
+impl Waits<'_> {
+    fn of(map: &WaitMap) -> Waits<'_> {
+        let table = [Block::Table { head: WaitMap::head(), rows: map.table.clone() }];
+        Waits { map, drawing: map.draw(), table }
+    }
+}
+
+/// One step of the ladder.
 #[derive(Template)]
 #[template(path = "shape.html")]
 struct Shape {

@@ -15,9 +15,11 @@ pub mod page;
 mod section;
 pub mod terminal;
 mod value;
+mod wait_map;
 
-pub use chart::{Again, Chart, Place, Raw, Sysrq, Words};
+pub use chart::{Again, Chart, Lens, Place, Raw, Sysrq, Words};
 pub use diagram::{Ladder, Outcome, Step};
 pub use document::{Block, Document, Line, Moment, Section, Sign, TaskGroup};
 pub use section::{document, document_at};
 pub use value::{Form, Href, Tone, Value};
+pub use wait_map::{Role, WaitMap, Waiter};

@@ -4,6 +4,7 @@ use crate::diagram::Ladder;
 use crate::document::{Block, Document, Line, Moment, Sign, TaskGroup};
 use crate::escape::Text;
 use crate::value::Value;
+use crate::wait_map::WaitMap;
 
 /// How to render.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +90,9 @@ impl Out {
             Block::Ladder(ladder) => {
                 self.wrapped(&ladder.summary(), indent, None);
                 self.table(&Ladder::head(), &ladder.rows(), indent);
+            }
+            Block::Waits(map) => {
+                self.table(&WaitMap::head(), &map.table, indent);
             }
             Block::Headed { title, blocks, .. } => {
                 let end = if blocks.is_empty() { "." } else { ":" };

@@ -45,7 +45,7 @@ impl Rule for ConsoleLost {
             draft.confidence = Confidence::Possible;
         }
         if let Some(blocked) = task::blocked(case).filter(|it| !it.is_empty()) {
-            draft = draft.although("capture:sysrq", format!("blocked: {}", task::names(&blocked)));
+            draft = draft.although(task::source(case), format!("blocked: {}", task::names(&blocked)));
         }
         Checked::Yes(draft)
     }

@@ -12,7 +12,7 @@ use vmward_model::{Class, Confidence};
 
 use super::{Checked, Draft, Rule};
 use crate::Case;
-use crate::sign::{console, cpu, disk};
+use crate::sign::{console, cpu, disk, task};
 
 pub(super) struct CpuSpin;
 
@@ -58,7 +58,7 @@ impl Rule for CpuSpin {
         let names: Vec<_> =
             running.iter().filter(|it| !it.idle).filter_map(|it| it.comm.as_deref()).collect();
         if !names.is_empty() {
-            draft = draft.because("capture:sysrq", format!("running: {}", names.join(", ")));
+            draft = draft.because(task::source(case), format!("running: {}", names.join(", ")));
             draft = draft.detail("running", names.join(", "));
         }
         let mut against = false;

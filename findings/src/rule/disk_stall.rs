@@ -44,17 +44,17 @@ impl Rule for DiskStall {
             Some(blocked) => {
                 let waiting = task::waiting(&blocked, WaitKind::is_io);
                 if waiting.is_empty() {
-                    draft = draft.although("capture:sysrq", "no task is seen waiting for storage");
+                    draft = draft.although(task::source(case), "no task is seen waiting for storage");
                 } else {
                     let text = format!("{} for storage: {}", waits(waiting.len()), task::names(&waiting));
-                    draft = draft.because("capture:sysrq", text);
+                    draft = draft.because(task::source(case), text);
                     draft.confidence = Confidence::Likely;
                 }
             }
             None => {
                 let text =
                     format!("{}, so that locks behind the disk were not looked for", task::why_no_list(case));
-                draft = draft.although("capture:sysrq", text);
+                draft = draft.although(task::source(case), text);
             }
         }
         Checked::Yes(draft)
@@ -68,15 +68,7 @@ pub(super) fn waits(n: usize) -> String {
 /// What the disk owes, as evidence and details.
 pub(super) fn owed(mut draft: Draft, owing: &[Owing]) -> Draft {
     for it in owing {
-        let text = format!(
-            "{} {} queue {} holds {} and completed none in {:.1} s",
-            it.device,
-            it.path,
-            it.queue,
-            count(it.inuse as usize, "request"),
-            it.watched_ms as f64 / 1000.0
-        );
-        draft = draft.because("capture:queues", text);
+        draft = draft.because("capture:queues", it.sentence());
     }
     let total: u64 = owing.iter().map(|it| u64::from(it.inuse)).sum();
     let paths: std::collections::BTreeSet<&str> = owing.iter().map(|it| it.path.as_str()).collect();

@@ -6,6 +6,7 @@
 //! likely root, and two waiters are needed: one that happens to queue behind I/O is no chain.
 //! Why: the guest runs; those tasks, and whoever needs them, do not.
 //! Evidence: kernel stacks; virtqueues, for the root.
+//! Where memory was read, other rules name the holder; this one speaks where they cannot.
 //! False alarms: locks that are held for long under heavy load; a disk that moves speaks against it.
 //! Next steps: the holder. Which lock, and whose, needs guest memory.
 
@@ -13,7 +14,7 @@ use vmward_kernel_facts::WaitKind;
 use vmward_model::{Class, Confidence};
 
 use super::disk_stall::{owed, waits};
-use super::{Checked, Draft, Rule, memory_thrash};
+use super::{Checked, Draft, Rule, deadlock, fs_frozen, lock_chain, memory_thrash};
 use crate::Case;
 use crate::sign::{disk, memory, task};
 
@@ -29,6 +30,10 @@ impl Rule for LockWait {
     }
 
     fn check(&self, case: &Case) -> Checked {
+        let named: [&dyn Rule; 3] = [&deadlock::Deadlock, &lock_chain::LockChain, &fs_frozen::FsFrozen];
+        if named.iter().any(|it| matches!(it.check(case), Checked::Yes(_))) {
+            return Checked::No;
+        }
         let Some(blocked) = task::blocked(case) else {
             return Checked::Unknown(task::why_no_list(case));
         };
@@ -47,7 +52,7 @@ impl Rule for LockWait {
         {
             if !tasks.is_empty() {
                 let text = format!("{} for {what}: {}", waits(tasks.len()), task::names(tasks));
-                draft = draft.because("capture:sysrq", text);
+                draft = draft.because(task::source(case), text);
             }
         }
         draft = draft.detail(
@@ -74,7 +79,7 @@ impl Rule for LockWait {
             let io = task::waiting(&blocked, WaitKind::is_io);
             if !io.is_empty() {
                 draft = draft.because(
-                    "capture:sysrq",
+                    task::source(case),
                     format!("{} for storage: {}", waits(io.len()), task::names(&io)),
                 );
             }
@@ -88,7 +93,7 @@ impl Rule for LockWait {
         // for memory.
         let short = case.kernel.memory.as_ref().is_some_and(memory::is_short);
         if owing.is_empty() && short && !memory_thrash::reclaiming(case).is_empty() {
-            draft = draft.although("capture:sysrq", "memory is short: locks are held while pages come in");
+            draft = draft.although(task::source(case), "memory is short: locks are held while pages come in");
             draft.confidence = Confidence::Possible;
         }
         Checked::Yes(draft)

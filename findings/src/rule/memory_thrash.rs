@@ -54,9 +54,9 @@ impl Rule for MemoryThrash {
         let killed = console::trouble(case, &["oom-kill"]).filter(|it| it.ago_ms <= 300_000).count();
         let Some(seen) = &case.kernel.memory else {
             if moves && reclaiming.len() >= 2 {
-                let draft = evidence(Draft::new(Confidence::Possible), &reclaiming, ops, killed);
+                let draft = evidence(case, Draft::new(Confidence::Possible), &reclaiming, ops, killed);
                 return Checked::Yes(
-                    draft.although("capture:sysrq", "the kernel's account of memory is missing"),
+                    draft.although(task::source(case), "the kernel's account of memory is missing"),
                 );
             }
             return Checked::Unknown("the kernel's account of memory was not captured".to_owned());
@@ -70,13 +70,13 @@ impl Rule for MemoryThrash {
         let both = moves && !reclaiming.is_empty();
         let mut draft =
             Draft::new(if both || killed > 0 { Confidence::Likely } else { Confidence::Possible })
-                .because("capture:sysrq", "free memory is at the kernel's low marks");
+                .because(task::source(case), "free memory is at the kernel's low marks");
         if let Some(used) = memory::swap_used_percent(seen) {
             draft = draft
-                .because("capture:sysrq", format!("{used} % of swap is in use"))
+                .because(task::source(case), format!("{used} % of swap is in use"))
                 .detail("swap_used", used);
         }
-        draft = evidence(draft, &reclaiming, ops, killed);
+        draft = evidence(case, draft, &reclaiming, ops, killed);
         if slow {
             draft = draft.because("capture:queues", "a disk had requests all the while and completed some");
         }
@@ -100,6 +100,7 @@ pub(super) fn reclaiming(case: &Case) -> Vec<&vmward_kernel_facts::Task> {
 }
 
 fn evidence(
+    case: &Case,
     mut draft: Draft,
     reclaiming: &[&vmward_kernel_facts::Task],
     ops: Option<f64>,
@@ -108,7 +109,7 @@ fn evidence(
     if !reclaiming.is_empty() {
         let text =
             format!("{} in swap-in or reclaim: {}", count(reclaiming.len(), "task"), task::names(reclaiming));
-        draft = draft.because("capture:sysrq", text);
+        draft = draft.because(task::source(case), text);
     }
     if let Some(it) = ops.filter(|it| *it >= BUSY_OPS) {
         draft = draft.because("capture:blocks", format!("the disks complete {it:.0} operations a second"));

@@ -8,12 +8,15 @@ mod busy;
 mod console_lost;
 mod console_unreachable;
 mod cpu_spin;
+mod deadlock;
 mod disk_stall;
+mod fs_frozen;
 mod host_pressure;
 mod init_died;
 mod io_errors;
 mod irq_off_spin;
 mod kernel_oops;
+mod lock_chain;
 mod lock_wait;
 mod memory_thrash;
 mod monitor_busy;
@@ -143,6 +146,9 @@ pub static RULES: &[Registered] = &[
     decides("VW1201", 60, &irq_off_spin::IrqOffSpin),
     decides("VW1401", 70, &process_limit::ProcessLimit),
     decides("VW1402", 80, &memory_thrash::MemoryThrash),
+    decides("VW1304", 82, &deadlock::Deadlock),
+    decides("VW1305", 84, &fs_frozen::FsFrozen),
+    decides("VW1303", 86, &lock_chain::LockChain),
     decides("VW1302", 90, &lock_wait::LockWait),
     decides("VW1301", 100, &disk_stall::DiskStall),
     decides("VW1601", 110, &boot_stuck::BootStuck),

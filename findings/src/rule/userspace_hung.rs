@@ -69,14 +69,14 @@ impl Rule for UserspaceHung {
         }
         match &blocked {
             Some(it) if it.is_empty() => {
-                draft = draft.because("capture:sysrq", "no task is blocked");
+                draft = draft.because(task::source(case), "no task is blocked");
                 draft.confidence = Confidence::Likely;
             }
             Some(it) => {
-                draft = draft.although("capture:sysrq", format!("blocked: {}", task::names(it)));
+                draft = draft.although(task::source(case), format!("blocked: {}", task::names(it)));
                 draft.confidence = Confidence::Likely;
             }
-            None => draft = draft.although("capture:sysrq", task::why_no_list(case)),
+            None => draft = draft.although(task::source(case), task::why_no_list(case)),
         }
         let tasks = case.kernel.tasks.as_ref().map_or(&[][..], |it| it);
         let frozen = tasks.iter().filter(|it| {
@@ -86,7 +86,7 @@ impl Rule for UserspaceHung {
         let frozen = frozen.count();
         if frozen > 0 {
             draft = draft
-                .because("capture:sysrq", format!("{} frozen or stopped", count(frozen, "task")))
+                .because(task::source(case), format!("{} frozen or stopped", count(frozen, "task")))
                 .detail("frozen", frozen);
         }
         Checked::Yes(draft)

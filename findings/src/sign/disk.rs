@@ -1,7 +1,9 @@
 //! What virtqueues and block counters say of the disks.
 
+use vmward_kernel_facts::machine::BlockRequest;
 use vmward_model::observed::{BlockSample, Virtqueue};
 
+use super::{age, count, wait};
 use crate::Case;
 
 /// Shortest time over which a queue that stands still counts as stuck, in milliseconds.
@@ -17,6 +19,65 @@ pub(crate) struct Owing {
     pub inuse: u32,
     /// How long it was watched, in milliseconds.
     pub watched_ms: u64,
+}
+
+impl Owing {
+    /// In a sentence.
+    pub(crate) fn sentence(&self) -> String {
+        format!(
+            "{} {} queue {} holds {} and completed none in {:.1} s",
+            self.device,
+            self.path,
+            self.queue,
+            count(self.inuse as usize, "request"),
+            self.watched_ms as f64 / 1000.0
+        )
+    }
+}
+
+/// A disk of which the guest's own block layer says that requests are not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Overdue<'a> {
+    /// Its name in the guest.
+    pub name: &'a str,
+    /// Requests that the driver has and nobody reported done.
+    pub requests: usize,
+    /// Age of the oldest, in milliseconds.
+    pub oldest_ms: u64,
+    /// What the oldest is, and how large.
+    pub oldest: &'a BlockRequest,
+}
+
+impl Overdue<'_> {
+    /// In a sentence.
+    pub(crate) fn sentence(&self) -> String {
+        format!(
+            "disk {} owes {}, the oldest for {}: a {} of {} bytes at sector {}",
+            self.name,
+            count(self.requests, "request"),
+            age(self.oldest_ms),
+            self.oldest.operation,
+            self.oldest.bytes,
+            self.oldest.sector
+        )
+    }
+}
+
+/// Disks with a request that is not answered for long, the oldest first; none where memory was not read.
+pub(crate) fn overdue(case: &Case) -> Vec<Overdue<'_>> {
+    let look = case.kernel.look.as_ref();
+    let disks = look.and_then(|it| it.machine.disks.as_deref()).unwrap_or_default();
+    let mut found: Vec<_> = disks
+        .iter()
+        .filter_map(|disk| {
+            let open = || disk.in_flight.iter().filter(|it| !it.completed);
+            let oldest = open().max_by_key(|it| it.age_ms)?;
+            let oldest_ms = oldest.age_ms.filter(|it| *it >= wait::long_ms(case))?;
+            Some(Overdue { name: &disk.name, requests: open().count(), oldest_ms, oldest })
+        })
+        .collect();
+    found.sort_by_key(|it| std::cmp::Reverse(it.oldest_ms));
+    found
 }
 
 fn is_disk(queue: &Virtqueue) -> bool {

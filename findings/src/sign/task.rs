@@ -2,13 +2,26 @@
 
 use vmward_kernel_facts::{Frame, Task, WaitKind, symbol_stem, wait_kind};
 
+use super::wait;
 use crate::Case;
 
+/// Where the lists of tasks come from.
+pub(crate) fn source(case: &Case) -> &'static str {
+    if case.kernel.look.is_some() { wait::SOURCE } else { "capture:sysrq" }
+}
+
 /// Tasks in uninterruptible sleep. Where they were listed twice (SysRq `w` and `t`), only those that
-/// stand at the same place both times: whoever moved on between is not stuck. `None` where no list
-/// was got.
+/// stand at the same place both times: whoever moved on between is not stuck. Where they were read from
+/// memory, only those that have stood there for long. `None` where no list was got.
 pub(crate) fn blocked(case: &Case) -> Option<Vec<&Task>> {
     let is_blocked = |it: &&Task| it.is_blocked();
+    if case.kernel.look.is_some() {
+        let listed = case.kernel.tasks.as_ref().or(case.kernel.blocked.as_ref())?;
+        // Whose age is not known may be stuck, which is no sign in a guest that nobody complains of.
+        let stands =
+            |it: &&Task| it.in_state.map_or(!case.is_on_demand(), |state| state.ns >= wait::long_ns(case));
+        return Some(listed.iter().filter(is_blocked).filter(stands).collect());
+    }
     match (&case.kernel.blocked, &case.kernel.tasks) {
         (Some(some), Some(all)) if !all.is_empty() => {
             let stays = |it: &&Task| {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, not only test functions")]
 
 mod build;
+mod look;
 
 use build::*;
 use vmward_findings::{Case, Conclusion, conclude};

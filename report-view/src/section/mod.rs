@@ -1,4 +1,4 @@
-//! The sections of a chart, in reading order: verdict, timeline, tasks, console, host, machine, steps,
+//! The sections of a chart, in reading order: verdict, who waits for whom, timeline, tasks, console, host, machine, steps,
 //! artifacts.
 
 mod artifacts;
@@ -9,6 +9,7 @@ mod steps;
 mod tasks;
 mod timeline;
 mod verdict;
+mod waits;
 
 pub(crate) use artifacts::bytes;
 pub(crate) use timeline::event as event_text;
@@ -47,6 +48,7 @@ pub fn document_at(chart: &Chart<'_>, place: &Place) -> Document {
     ];
     let mut sections = vec![
         verdict::section(chart),
+        waits::section(chart),
         timeline::section(chart),
         tasks::section(chart),
         console::section(chart),
@@ -82,4 +84,14 @@ fn section(id: &'static str, title: &str, blocks: Vec<Block>) -> Section {
 
 fn seconds(ms: u64) -> String {
     format!("{:.1} s", ms as f64 / 1000.0)
+}
+
+/// `350 ms`, `2.3 s`, `4 min`, `3 h`.
+fn age(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..120_000 => format!("{:.1} s", ms as f64 / 1000.0),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        _ => format!("{} h", ms / 3_600_000),
+    }
 }

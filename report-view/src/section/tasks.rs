@@ -101,8 +101,8 @@ fn group(tasks: &[Task], group: &StackGroup, open: bool) -> TaskGroup {
     let waits = wait_of_stack(&group.stack).filter(|_| group.state != Some(TaskState::R));
     let what = match (waits, group.state) {
         (Some(kind), _) => waits_for(kind),
-        (None, Some(state)) => state.name(),
-        (None, None) => "in a state that was lost",
+        (None, Some(state)) => state.name().to_owned(),
+        (None, None) => "in a state that was lost".to_owned(),
     };
     // The frame that says what is waited for, or where a running task is.
     let first = tasks.get(group.members.first().copied().unwrap_or(usize::MAX));
@@ -134,29 +134,11 @@ fn frame(frame: &Frame) -> Line {
     Line { text: frame.to_string().into(), mark: None, faint: !frame.sure }
 }
 
-fn waits_for(kind: WaitKind) -> &'static str {
+fn waits_for(kind: WaitKind) -> String {
     match kind {
-        WaitKind::Mutex => "waits for a mutex",
-        WaitKind::Rwsem => "waits for a read-write semaphore",
-        WaitKind::PercpuRwsem => "waits for a per-CPU read-write semaphore",
-        WaitKind::RtMutex => "waits for an rt-mutex",
-        WaitKind::Semaphore => "waits for a semaphore",
-        WaitKind::Futex => "waits for a lock of user space",
-        WaitKind::FsFreeze => "waits for a frozen file system",
-        WaitKind::BlockIo => "waits for the block layer",
-        WaitKind::PageIo => "waits for a page of a file",
-        WaitKind::Journal => "waits for a journal",
-        WaitKind::Fuse => "waits for a FUSE server",
-        WaitKind::Network => "waits for a server on the network",
-        WaitKind::Reclaim => "waits for memory",
-        WaitKind::Freezer => "waits to be thawed",
-        WaitKind::Rcu => "waits for RCU",
-        WaitKind::Completion => "waits for a completion",
-        WaitKind::Child => "waits for a child",
-        WaitKind::Input => "waits for input",
-        WaitKind::Timer => "waits for a timer",
-        WaitKind::Work => "waits for work",
-        WaitKind::Stopped => "is stopped",
+        WaitKind::Stopped => "is stopped".to_owned(),
+        WaitKind::Freezer => "waits to be thawed".to_owned(),
+        kind => format!("waits for {}", kind.words()),
     }
 }
 

@@ -1,11 +1,11 @@
 //! An incident with something in every field that a guest, or whoever made the bundle, may write.
 
 use serde_json::{Value, json};
-use vmward_kernel_facts::{CpuStack, MemSummary, Task};
+use vmward_kernel_facts::{CpuStack, KernelIdentity, Machine, MemSummary, Task, WaitEdge, WaitGraph};
 use vmward_model::Class;
 use vmward_model::observed::Observed;
 use vmward_model::{Event, Manifest, ProbeAnswer};
-use vmward_report_view::{Again, Chart, Document, Place, Raw, Sysrq, Words, document, document_at};
+use vmward_report_view::{Again, Chart, Document, Lens, Place, Raw, Sysrq, Words, document, document_at};
 
 /// The parts of a chart, owned.
 pub struct Incident {
@@ -17,6 +17,10 @@ pub struct Incident {
     tasks: Vec<Task>,
     cpus: Vec<CpuStack>,
     memory: MemSummary,
+    kernel: KernelIdentity,
+    waits: WaitGraph,
+    machine: Machine,
+    problems: Vec<String>,
     text: String,
 }
 
@@ -34,6 +38,23 @@ fn task(text: &str, pid: u32, state: &str, stack: &[&str]) -> Value {
 
 fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
+}
+
+fn wait(text: &str, waiter: u32, kind: &str, owners: &[u32], proof: &str) -> WaitEdge {
+    read(json!({
+        "waiter": waiter, "kind": kind, "object": 0xffff888000001000u64, "object_name": text, "owners": owners,
+        "waiting_ns": 5_000_000_000u64, "proof": proof
+    }))
+}
+
+fn machine(text: &str) -> Value {
+    let request = json!({ "operation": text, "sector": 8, "bytes": 4096, "queue": 0, "tag": 1, "age_ms": 5000, "completed": false, "address": 1 });
+    json!({
+        "disks": [{
+            "name": text, "device": [254, 0], "sectors": 100, "hardware_queues": 2, "scheduler": text, "frozen": false, "quiesced": false,
+            "in_flight": [request], "scheduled": 1, "stopped_queues": []
+        }]
+    })
 }
 
 impl Incident {
@@ -123,6 +144,19 @@ impl Incident {
             memory: read(
                 json!({ "swap_free_kib": 10, "swap_total_kib": 100, "zones": [{ "node": 0, "name": text, "free_kib": 1, "min_kib": 2, "low_kib": 3, "high_kib": 4 }] }),
             ),
+            kernel: read(json!({
+                "banner": text, "arch": text, "image_virt": 0xffffffff81000000u64, "image_phys": 0x1000000, "symbols": 9, "types": 8,
+                "unwinder": text, "found_by": "registers"
+            })),
+            waits: WaitGraph::new(vec![
+                wait(text, 3, "page-io", &[], "queued"),
+                wait(text, 4, "mutex", &[3], "listed"),
+                wait(text, 5, "mutex", &[3], "frames"),
+                wait(text, 6, "rwsem", &[7], "noted"),
+                wait(text, 7, "rwsem", &[6], "reader-stack"),
+            ]),
+            machine: read(machine(text)),
+            problems: vec![text.to_owned()],
             text: text.to_owned(),
         }
     }
@@ -164,6 +198,13 @@ impl Incident {
                 refused: vec!['w', 't'],
                 silent: vec!['l'],
                 path: text.clone(),
+            }),
+            lens: Some(Lens {
+                kernel: &self.kernel,
+                waits: &self.waits,
+                machine: &self.machine,
+                problems: &self.problems,
+                cost: Default::default(),
             }),
         }
     }

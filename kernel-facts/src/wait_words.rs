@@ -1,0 +1,74 @@
+//! What waits and their proofs are called in a sentence.
+
+use crate::{WaitKind, WaitProof};
+
+impl WaitKind {
+    /// What is waited for, as it stands behind "waits for": `a mutex`.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Mutex => "a mutex",
+            Self::Rwsem => "a read-write semaphore",
+            Self::PercpuRwsem => "a per-CPU read-write semaphore",
+            Self::RtMutex => "an rt-mutex",
+            Self::Semaphore => "a semaphore",
+            Self::Futex => "a lock of user space",
+            Self::FsFreeze => "a frozen file system",
+            Self::BlockIo => "the block layer",
+            Self::PageIo => "a page of a file",
+            Self::Journal => "a journal",
+            Self::Fuse => "a FUSE server",
+            Self::Network => "a server on the network",
+            Self::Reclaim => "memory",
+            Self::Freezer => "being thawed",
+            Self::Rcu => "RCU",
+            Self::Completion => "a completion",
+            Self::Child => "a child",
+            Self::Input => "input",
+            Self::Timer => "a timer",
+            Self::Work => "work",
+            Self::Stopped => "being continued",
+        }
+    }
+}
+
+impl WaitProof {
+    /// What was seen, in a few words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Noted => "the kernel noted the lock in the task, and its list of waiters holds the task",
+            Self::Listed => "its list of waiters holds the task",
+            Self::Queued => "its wait queue holds the task",
+            Self::LockWord => "the lock word names its owner",
+            Self::ReaderStack => "readers hold it, and their stacks show it",
+            Self::Frames => "only the stack says so",
+        }
+    }
+
+    /// The same in a word or two.
+    pub fn short(self) -> &'static str {
+        match self {
+            Self::Noted => "noted",
+            Self::Listed => "listed",
+            Self::Queued => "queued",
+            Self::LockWord => "lock word",
+            Self::ReaderStack => "reader's stack",
+            Self::Frames => "stack only",
+        }
+    }
+
+    /// Whether the kernel's own data show it: what a mere stack says accuses nobody.
+    pub fn is_shown(self) -> bool {
+        self != Self::Frames
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_alone_shows_nothing() {
+        assert!(!WaitProof::Frames.is_shown() && WaitProof::Queued.is_shown());
+        assert_eq!(format!("waits for {}", WaitKind::PageIo.words()), "waits for a page of a file");
+    }
+}
