@@ -5,7 +5,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vmward_kernel_facts::{CpuStack, ExaminationCost, KernelIdentity, Machine, MemSummary, Task, WaitGraph};
+use vmward_kernel_facts::{
+    Border, CpuStack, ExaminationCost, KernelIdentity, Machine, MemSummary, Task, WaitGraph,
+};
 use vmward_model::observed::Observed;
 use vmward_model::{CaptureRecord, Event, GuestId, GuestState, Incarnation, ProbeAnswer, Verdict};
 
@@ -89,6 +91,9 @@ pub struct KernelSeen {
     /// What only the guest's memory tells; with it `blocked`, `tasks` and `cpus` come from memory too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub look: Option<Look>,
+    /// Requests of the guest's virtio devices seen from both sides, and who owes whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub border: Option<Border>,
     /// How SysRq itself went; absent when no key was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sysrq: Option<SysrqSeen>,

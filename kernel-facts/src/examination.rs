@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::{
     Clock, CpuTimers, Disk, Interrupts, Memory, Mounts, NetDevice, Pressure, Rcu, RunQueue, SlabCache,
-    System, Watchdog, WorkerPool,
+    System, VirtioDevice, Watchdog, WorkerPool,
 };
 use crate::{CpuStack, KernelLog, Task, WaitGraph};
 
@@ -83,6 +83,9 @@ pub struct Machine {
     /// Disks with their requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disks: Option<Vec<Disk>>,
+    /// Virtio devices with their queues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtio: Option<Vec<VirtioDevice>>,
     /// Network devices with their queues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub networks: Option<Vec<NetDevice>>,

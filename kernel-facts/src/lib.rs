@@ -5,6 +5,7 @@
 //!
 //! Start at [`Task`]; [`wait_kind`] says what a task waits for, [`fold_stacks`] groups equal stacks.
 
+mod border;
 mod cpu;
 mod examination;
 mod fold;
@@ -19,6 +20,9 @@ mod wait_graph;
 mod wait_table;
 mod wait_words;
 
+pub use border::{
+    Border, BorderDevice, BorderQueue, BorderRequest, BorderThread, Debtor, MatchedBy, QemuQueue,
+};
 pub use cpu::CpuStack;
 pub use examination::{Examination, ExaminationCost, FoundBy, KernelIdentity, Machine};
 pub use fold::{StackGroup, fold_stacks};

@@ -35,7 +35,8 @@ pub struct Kernel<'m> {
 
 impl<'m> Kernel<'m> {
     /// Takes what was found; reads which CPUs there are.
-    pub fn new(space: AddressSpace<'m>, symbols: Symbols, types: Types, arch: Arch) -> Self {
+    pub fn new(space: AddressSpace<'m>, symbols: Symbols, mut types: Types, arch: Arch) -> Self {
+        types.add_guest_drivers(&space, &symbols);
         let (online, per_cpu_offsets, modules) = (Vec::new(), Vec::new(), OnceCell::new());
         let cpus = Vec::new();
         let mut kernel = Self { space, symbols, types, arch, online, cpus, per_cpu_offsets, modules };

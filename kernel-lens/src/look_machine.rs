@@ -3,8 +3,8 @@
 use vmward_kernel_facts::Machine;
 
 use crate::machine::{
-    block, clock, interrupts, memory, mounts, net, pressure, rcu, run_queue, slab, system, timers, watchdog,
-    workqueue,
+    block, clock, interrupts, memory, mounts, net, pressure, rcu, run_queue, slab, system, timers, virtio,
+    watchdog, workqueue,
 };
 use crate::{Kernel, ReadError};
 
@@ -12,6 +12,9 @@ use crate::{Kernel, ReadError};
 pub(crate) fn machine(kernel: &Kernel<'_>, problems: &mut Vec<String>) -> Machine {
     let told =
         &mut |what: &str, error: ReadError| problems.push(format!("{what} could not be read: {error}"));
+    let disks = kept("the disks", block::read(kernel), told);
+    let networks = kept("the network devices", net::read(kernel), told);
+    let devices = virtio::read(kernel, disks.as_deref(), networks.as_deref());
     Machine {
         system: kept("the system's state", system::read(kernel), told),
         clock: kept("the clocks", clock::read(kernel), told),
@@ -21,8 +24,9 @@ pub(crate) fn machine(kernel: &Kernel<'_>, problems: &mut Vec<String>) -> Machin
         watchdog: kept("the lockup detectors", watchdog::read(kernel), told),
         workqueues: kept("the workqueues", workqueue::read(kernel), told),
         mounts: kept("the mounts", mounts::read(kernel), told),
-        disks: kept("the disks", block::read(kernel), told),
-        networks: kept("the network devices", net::read(kernel), told),
+        virtio: kept("the virtio devices", devices, told),
+        disks,
+        networks,
         slab: kept("the slab caches", slab::read(kernel), told),
         pressure: kept("pressure", pressure::read(kernel), told).flatten(),
         timers: kept("the timers", timers::read(kernel), told),

@@ -44,6 +44,7 @@ pub const ALL: &[Reader] = &[
     Reader { name: "slab", read: |kernel, _| machine::slab::read(kernel).map_or(0, |it| it.len()) },
     Reader { name: "system", read: |kernel, _| machine::system::read(kernel).map_or(0, |_| 1) },
     Reader { name: "timers", read: |kernel, _| machine::timers::read(kernel).map_or(0, |it| it.len()) },
+    Reader { name: "virtio", read: virtio },
     Reader { name: "watchdog", read: |kernel, _| machine::watchdog::read(kernel).map_or(0, |_| 1) },
     Reader { name: "workqueue", read: |kernel, _| machine::workqueue::read(kernel).map_or(0, |it| it.len()) },
 ];
@@ -78,6 +79,11 @@ fn types(kernel: &Kernel<'_>, _: &[Cpu]) -> usize {
 fn modules(kernel: &Kernel<'_>, _: &[Cpu]) -> usize {
     let modules = kernel.modules();
     modules.iter().map(|it| it.symbols(&kernel.space).len()).sum()
+}
+
+fn virtio(kernel: &Kernel<'_>, _: &[Cpu]) -> usize {
+    let disks = machine::block::read(kernel).ok();
+    machine::virtio::read(kernel, disks.as_deref(), None).map_or(0, |it| it.len())
 }
 
 fn all_tasks(kernel: &Kernel<'_>) -> Tasks {

@@ -24,6 +24,12 @@ pub struct BlockRequest {
     pub completed: bool,
     /// Guest-virtual address of the `request`.
     pub address: u64,
+    /// The file system (`s_id`) and the number of the inode whose pages it carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inode: Option<(String, u64)>,
+    /// Guest-virtual addresses of the `page`s that it carries, of each folio the first; never more than a few.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pages: Vec<u64>,
 }
 
 /// A whole disk.
@@ -31,6 +37,9 @@ pub struct BlockRequest {
 pub struct Disk {
     /// Its name (`vda`).
     pub name: String,
+    /// Where it hangs: names of the devices from the root to its controller, as in `/sys/devices`.
+    #[serde(default)]
+    pub path: String,
     /// Major and first minor number.
     pub device: (u32, u32),
     /// Sectors of 512 bytes.

@@ -14,6 +14,7 @@ mod run_queue;
 mod slab;
 mod system;
 mod timers;
+mod virtio;
 mod watchdog;
 mod workqueue;
 
@@ -29,5 +30,6 @@ pub use run_queue::{QueuedTask, RunQueue, SchedClass, TaskName};
 pub use slab::SlabCache;
 pub use system::{Load, PanicState, System, Taint};
 pub use timers::{CpuTimers, PendingTimer};
+pub use virtio::{VirtioChain, VirtioDevice, VirtioPort, VirtioQueue};
 pub use watchdog::{CpuWatchdog, Watchdog};
 pub use workqueue::{RunningWork, WorkerPool};

@@ -30,6 +30,10 @@ pub struct NetDevice {
     pub name: String,
     /// Its number.
     pub index: u32,
+    /// Where it hangs: names of the devices from the root to its controller, as in `/sys/devices`; empty for
+    /// one that is no hardware.
+    #[serde(default)]
+    pub path: String,
     /// Somebody set it up (`IFF_UP`).
     pub up: bool,
     /// It has a link.

@@ -24,7 +24,7 @@ pub(super) struct Enumerators {
 
 impl Enumerators {
     /// Of at most [`MAX_ALL`]: the largest kernel has a tenth.
-    fn new(unit: &Unit) -> Self {
+    fn new(unit: &Unit, base: Option<&Unit>) -> Self {
         let mut places = Vec::new();
         for id in unit.first_id..unit.next_id() {
             let Some(record) = unit.record(id) else { break };
@@ -33,7 +33,10 @@ impl Enumerators {
             let all = (0..(record.vlen as usize).min(left)).map(|index| record.body + index * each);
             places.extend(all.map(|at| (id, at as u32)));
         }
-        let name = |place: &(u32, u32)| unit.own_string(unit.word(place.1 as usize)?);
+        let name = |place: &(u32, u32)| {
+            let at = unit.word(place.1 as usize)?;
+            base.filter(|_| at < unit.first_string).unwrap_or(unit).own_string(at)
+        };
         let names = (0..).zip(&places).filter_map(|(number, place)| Some((name(place)?, number)));
         Self { names: Names::new(names), places }
     }
@@ -51,12 +54,12 @@ impl Types {
     /// The value of an enumerator: `PIDTYPE_TGID`. Of several with one name that of the first type.
     /// A value above `i64::MAX` wraps.
     pub fn enumerator(&self, name: &str) -> Option<i64> {
-        self.units.iter().find_map(|unit| {
-            let all = unit.enumerators.get_or_init(|| Enumerators::new(unit));
-            all.names.candidates(name.as_bytes()).find_map(|number| {
-                let (id, at) = *all.places.get(number as usize)?;
+        self.units.iter().enumerate().find_map(|(number, unit)| {
+            let all = unit.enumerators.get_or_init(|| Enumerators::new(unit, self.units.first()));
+            all.names.candidates(name.as_bytes()).find_map(|place| {
+                let (id, at) = *all.places.get(place as usize)?;
                 let (id_name, at) = (unit.word(at as usize)?, at as usize);
-                if !unit.own_string_is(id_name, name.as_bytes()) {
+                if !self.string_is(number, id_name, name.as_bytes()) {
                     return None;
                 }
                 unit.enumerator_value(id, at)

@@ -16,6 +16,8 @@ const MAX_MODULES: usize = 4096;
 const MAX_BLOB: u64 = 8 << 20;
 /// Bytes of the BTF of all modules together at most.
 const MAX_ALL: u64 = 32 << 20;
+/// Modules whose types the readers ask for: rings, ports of a console, SCSI commands.
+const DRIVERS: [&str; 4] = ["virtio_ring", "virtio_console", "scsi_mod", "virtio_scsi"];
 /// `MODULE_NAME_LEN`.
 const MAX_NAME: usize = 64;
 
@@ -73,6 +75,15 @@ impl Types {
             node = space.u64(node)?;
         }
         Ok(all)
+    }
+
+    /// Adds the types of those drivers that the lens looks into, where they are modules. What cannot be read
+    /// is missed by whoever asks for it.
+    pub(crate) fn add_guest_drivers(&mut self, space: &AddressSpace<'_>, symbols: &Symbols) {
+        let modules = self.guest_modules(space, symbols).unwrap_or_default();
+        for module in modules.iter().filter(|it| DRIVERS.contains(&it.module.as_str())) {
+            let _missed = self.add_guest_module(space, module);
+        }
     }
 
     /// Reads the BTF of one loaded module and adds it.

@@ -151,7 +151,9 @@ impl Types {
                 .names
                 .candidates(name.as_bytes())
                 .filter_map(|id| Some((id, unit.record(id)?)))
-                .filter(|(_, record)| wanted(record.kind) && unit.own_string_is(record.name, name.as_bytes()))
+                .filter(|(_, record)| {
+                    wanted(record.kind) && self.string_is(number, record.name, name.as_bytes())
+                })
                 .take(MAX_SAME)
                 .map(|(id, record)| (kind::rank(record.kind), TypeRef { unit: number, id }))
                 .collect();

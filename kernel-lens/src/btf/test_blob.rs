@@ -43,6 +43,19 @@ impl Blob {
         tail: &[u32],
     ) -> u32 {
         let name = self.string(name);
+        self.add_named(name, kind, flag, vlen, word, tail)
+    }
+
+    /// The same with the place of a name, which may be its base's.
+    pub(super) fn add_named(
+        &mut self,
+        name: u32,
+        kind: u8,
+        flag: bool,
+        vlen: u32,
+        word: u32,
+        tail: &[u32],
+    ) -> u32 {
         let info = u32::from(flag) << 31 | u32::from(kind) << 24 | vlen;
         for it in [name, info, word].iter().chain(tail) {
             self.types.extend_from_slice(&it.to_le_bytes());

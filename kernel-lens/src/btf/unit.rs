@@ -70,12 +70,12 @@ impl Unit {
             tells_signs: base.is_some_and(|it| it.tells_signs),
             enumerators: OnceCell::new(),
         };
-        unit.index(header.layout)?;
+        unit.index(header.layout, base)?;
         Ok(unit)
     }
 
-    /// Walks the records once.
-    fn index(&mut self, layout: Range<usize>) -> Result<(), BtfError> {
+    /// Walks the records once. A module's type may have a name that is a string of its base.
+    fn index(&mut self, layout: Range<usize>, base: Option<&Unit>) -> Result<(), BtfError> {
         let layout = self.blob.get(layout).unwrap_or_default();
         let types = self.blob.get(self.types.clone()).unwrap_or_default();
         let truncated = || BtfError::Truncated { part: "list of types", len: self.blob.len() };
@@ -100,7 +100,11 @@ impl Unit {
         }
         starts.shrink_to_fit();
         self.starts = starts;
-        self.names = Names::new(named.iter().filter_map(|(name, id)| Some((self.own_string(*name)?, *id))));
+        let text = |at: u32| match base.filter(|it| at < it.next_string()) {
+            Some(base) => base.own_string(at),
+            None => self.own_string(at),
+        };
+        self.names = Names::new(named.iter().filter_map(|(name, id)| Some((text(*name)?, *id))));
         Ok(())
     }
 
@@ -218,6 +222,21 @@ mod tests {
         assert_eq!(types.pointee("virtblk_req", "data").unwrap(), "int");
         assert_eq!(types.offset("task_struct", "pid"), Some(8));
         assert_eq!(types.modules().collect::<Vec<_>>(), ["virtio_blk"]);
+    }
+
+    #[test]
+    fn names_that_a_module_takes_from_its_base_are_found() {
+        let mut base = Blob::small_kernel_blob();
+        let (port, open) = (base.string("port"), base.string("PORT_OPEN"));
+        let mut types = Types::new(base.bytes()).unwrap();
+        let mut module = Blob::module(types.len() as u32, base.strings_len());
+        let id = module.string("id");
+        module.add_named(port, kind::STRUCT, false, 1, 4, &[id, 1, 0]);
+        module.add_named(0, kind::ENUM, false, 1, 4, &[open, 7]);
+        types.add_module("virtio_console", module.bytes()).unwrap();
+        assert_eq!(types.size("port"), Some(4));
+        assert_eq!(types.offset("struct port", "id"), Some(0));
+        assert_eq!(types.enumerator("PORT_OPEN"), Some(7));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use vmward_kernel_facts::machine::{BlockRequest, Disk};
 
 use super::clock;
+use super::device;
 use super::object::{Object, symbol};
 use super::tree::xarray;
 use crate::{Kernel, ReadError};
@@ -54,9 +55,15 @@ fn read_disk(gendisk: Object<'_, '_>) -> Result<Disk, ReadError> {
     let missing = || ReadError::Inconsistent { what: "gendisk", virt: gendisk.at };
     let queue = gendisk.follow("queue", "request_queue")?.ok_or_else(missing)?;
     // The whole disk is a partition: a `hd_struct` inside until v5.10, a block device since.
-    let sectors = match kernel.offset("hd_struct", "nr_sects") {
-        Some(_) => gendisk.inside("part0", "hd_struct")?.number("nr_sects")?,
-        None => gendisk.follow("part0", "block_device")?.ok_or_else(missing)?.number("bd_nr_sectors")?,
+    let (sectors, of_whole) = match kernel.offset("hd_struct", "nr_sects") {
+        Some(_) => {
+            let whole = gendisk.inside("part0", "hd_struct")?;
+            (whole.number("nr_sects")?, whole.inside("__dev", "device")?)
+        }
+        None => {
+            let whole = gendisk.follow("part0", "block_device")?.ok_or_else(missing)?;
+            (whole.number("bd_nr_sectors")?, whole.inside("bd_device", "device")?)
+        }
     };
     let elevator = queue.follow("elevator", "elevator_queue")?;
     let kind = elevator.map(|it| it.follow("type", "elevator_type")).transpose()?.flatten();
@@ -66,6 +73,7 @@ fn read_disk(gendisk: Object<'_, '_>) -> Result<Disk, ReadError> {
         name: gendisk.text("disk_name")?,
         device: (gendisk.small("major")?, gendisk.small("first_minor")?),
         sectors,
+        path: device::parent_path(of_whole).unwrap_or_default(),
         hardware_queues: queue.small("nr_hw_queues")?,
         scheduler: kind.map(|it| it.text_behind("elevator_name")).transpose()?.flatten(),
         frozen: queue.number("mq_freeze_depth")? != 0,
@@ -139,6 +147,7 @@ fn read_queue(
             age_ms: now.filter(|_| began != 0).map(|it| it.saturating_sub(began) / 1_000_000),
             completed: state == COMPLETE,
             address: at,
+            ..BlockRequest::default()
         });
     }
     Ok(())

@@ -5,6 +5,7 @@
 
 pub mod block;
 pub mod clock;
+mod device;
 pub mod interrupts;
 pub mod memory;
 pub mod mounts;
@@ -17,5 +18,6 @@ pub mod slab;
 pub mod system;
 pub mod timers;
 mod tree;
+pub mod virtio;
 pub mod watchdog;
 pub mod workqueue;

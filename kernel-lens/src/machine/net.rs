@@ -4,6 +4,7 @@
 use vmward_kernel_facts::machine::{NetDevice, NetQueue};
 
 use super::clock::Ticks;
+use super::device;
 use super::object::Object;
 use crate::{Kernel, ReadError};
 
@@ -38,6 +39,7 @@ fn read_device(device: Object<'_, '_>, ticks: Option<Ticks>) -> Result<NetDevice
     Ok(NetDevice {
         name: device.text("name")?,
         index: device.small("ifindex")?,
+        path: device.inside("dev", "device").and_then(device::parent_path).unwrap_or_default(),
         up: device.number("flags")? & UP != 0,
         carrier: device.number("state")? & NO_CARRIER == 0,
         operstate: device.small("operstate")?,
