@@ -52,12 +52,23 @@ impl<'m> AddressSpace<'m> {
         if let Some(found) = self.cached.borrow().get(&page) {
             return Ok(found + inside);
         }
-        let phys = self.translate(virt)?.phys;
+        let Mapping { phys, user, .. } = self.translate(virt)?;
+        if user {
+            self.memory.mark_user(phys);
+        }
         let mut cached = self.cached.borrow_mut();
         if cached.len() < MAX_CACHED {
             cached.insert(page, phys - inside);
         }
         Ok(phys)
+    }
+
+    /// Every page that was asked for and where it leads: guest-virtual and guest-physical address, ascending.
+    pub(crate) fn translated(&self) -> Vec<(u64, u64)> {
+        let mut all: Vec<(u64, u64)> =
+            self.cached.borrow().iter().map(|(page, phys)| (page * PAGE_SIZE, *phys)).collect();
+        all.sort_unstable();
+        all
     }
 
     /// Fills `buf` with the bytes at an address.

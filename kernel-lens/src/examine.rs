@@ -11,7 +11,7 @@ use crate::look_machine::machine;
 use crate::task::{TaskOptions, Tasks, read_tasks, wait_channel};
 use crate::unwind::{Place, Unwinder, Unwound};
 use crate::wait::read_waits;
-use crate::{Arch, Cpu, Kernel, Recorder, Registers, open, printk};
+use crate::{Arch, Cpu, Kernel, Opened, Recorder, Registers, open, printk};
 
 /// Why a guest could not be examined at all. What of a found kernel cannot be read is no error: it is told
 /// among [`Examination::problems`].
@@ -49,9 +49,16 @@ impl Default for Options {
 pub fn examine(memory: &Recorder<'_>, cpus: &[Cpu], options: Options) -> Result<Examination, ExamineError> {
     let began = Instant::now();
     let opened = open(memory, cpus)?;
+    Ok(examine_opened(&opened, cpus, options, began))
+}
+
+/// Examines a guest whose kernel was found, so that whoever did it can go on with the kernel: write a minicore
+/// of what was read ([`crate::minicore::save`]). `began` is when its search began.
+pub fn examine_opened(opened: &Opened<'_>, cpus: &[Cpu], options: Options, began: Instant) -> Examination {
     let find_us = micros(began);
     let kernel = &opened.kernel;
-    let mut problems = opened.problems;
+    let memory = kernel.space.memory();
+    let mut problems = opened.problems.clone();
     let unwinder = Unwinder::new(kernel);
     let mut tasks = match read_tasks(
         kernel,
@@ -94,7 +101,7 @@ pub fn examine(memory: &Recorder<'_>, cpus: &[Cpu], options: Options) -> Result<
         unwinder: unwinder.describe().to_owned(),
         found_by: if opened.by_scan { FoundBy::Scan } else { FoundBy::Registers },
     };
-    Ok(Examination {
+    Examination {
         kernel: identity,
         cpus,
         tasks: tasks.into_tasks(),
@@ -108,7 +115,7 @@ pub fn examine(memory: &Recorder<'_>, cpus: &[Cpu], options: Options) -> Result<
             find_us,
             total_us: micros(began),
         },
-    })
+    }
 }
 
 fn micros(since: Instant) -> u64 {

@@ -7,7 +7,7 @@ use crate::examine::ExamineError;
 use crate::find::{FindError, ImageRun, aarch64_known, kernel_root, without_registers, x86_64};
 use crate::kallsyms::{self, Kallsyms, KallsymsAddresses};
 use crate::vmcoreinfo::VmcoreInfo;
-use crate::{AddressSpace, Arch, Cpu, Kernel, Recorder, Registers};
+use crate::{AddressSpace, Arch, Cpu, Kernel, ReadError, Recorder, Registers};
 
 /// A kernel, and how it was found.
 pub struct Opened<'m> {
@@ -43,6 +43,10 @@ pub fn open_known<'m>(
     let mut problems = Vec::new();
     let Place { paging, image, by_scan, table, known } = find(memory, cpus, known)?;
     let Kallsyms { symbols, addresses, .. } = table;
+    // On arm64 no table maps the header that the image was found by, so that nobody else reads it.
+    if let Err(error @ ReadError::Exhausted { .. }) = memory.read(image.phys, &mut [0]) {
+        return Err(FindError::Read(error).into());
+    }
     let space = AddressSpace::new(memory, paging);
     // Every address space maps the kernel, but only its own maps all of it.
     let paging = kernel_root(&space, &image, &symbols).unwrap_or(paging);

@@ -21,6 +21,9 @@ use vmward_kernel_lens::source::{FileBytes, SegmentMemory};
 use vmward_kernel_lens::{Arch, Cpu, Kernel, PhysicalMemory, Recorder, open};
 use vmward_qemu_fixtures::image::{self, Image};
 
+/// The kernels that there are images of.
+pub const KERNELS: [&str; 5] = ["amd64-5.10", "amd64-6.1", "amd64-6.12", "amd64-7.x", "arm64-6.12"];
+
 /// The memory of an image: its file, read as a live guest's is.
 pub type ImageMemory = SegmentMemory<FileBytes>;
 

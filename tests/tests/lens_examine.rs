@@ -4,12 +4,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use vmward_kernel_facts::{Examination, WaitKind};
-use vmward_kernel_lens::minicore::{self, Contents};
-use vmward_kernel_lens::{Options, Recorder, examine, source};
+use vmward_kernel_lens::minicore::{self, Policy};
+use vmward_kernel_lens::{Options, Recorder, examine, open};
 use vmward_tests::binary::vmward;
-use vmward_tests::lens::Pictured;
-
-const KERNELS: [&str; 5] = ["amd64-5.10", "amd64-6.1", "amd64-6.12", "amd64-7.x", "arm64-6.12"];
+use vmward_tests::lens::{KERNELS, Pictured};
 
 fn name_of(found: &Examination, pid: u32) -> &str {
     found.tasks.iter().find(|it| it.pid == Some(pid)).map_or("", |it| &it.comm)
@@ -76,22 +74,8 @@ fn a_lock_chain_leads_to_the_task_that_waits_for_the_disk_live_and_from_its_mini
 
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("lock-chain.core");
-    let contents =
-        Contents { arch: guest.arch(), cpus: guest.cpus(), vmcoreinfo: None, windows: &[], extra: &[] };
-    let counts = minicore::write(&mut std::fs::File::create(&path)?, &recorder, &contents, |_| true)?;
-    ensure!(counts.unreadable == 0 && std::fs::metadata(&path)?.len() < 64 << 20, "{counts:?}");
-    let opened = source::open(&path)?;
-    let recorder = Recorder::new(&*opened.memory);
-    let mut kept = examine(&recorder, &opened.cpus, Options::default())?;
-    let mut live = live;
-    for it in [&mut live, &mut kept] {
-        it.cost = Default::default();
-        for task in &mut it.tasks {
-            // Pages of user space are not kept.
-            task.command_line = None;
-        }
-    }
-    ensure!(kept == live, "the minicore tells something else");
+    let (kernel, mut file) = (open(&recorder, guest.cpus())?, std::fs::File::create(&path)?);
+    minicore::save(&mut file, &kernel, guest.cpus(), &live, Policy::Kernel, 8 << 20)?;
 
     let out = Command::new(vmward()?).args(["inspect", "-o", "json"]).arg(&path).arg("waits").output()?;
     ensure!(out.status.code() == Some(1), "{out:?}");

@@ -4,6 +4,8 @@ mod recorder;
 mod source;
 #[cfg(test)]
 pub(crate) mod test_memory;
+mod user_text;
 
 pub use recorder::{PAGE_SIZE, Recorder};
 pub use source::{PhysRange, PhysicalMemory};
+pub use user_text::{UserKey, UserTexts};

@@ -2,8 +2,9 @@
 //! are the minicore.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::user_text::{UserKey, UserTexts};
 use super::{PhysRange, PhysicalMemory};
 use crate::ReadError;
 
@@ -25,12 +26,20 @@ pub struct Recorder<'m> {
     memory: &'m dyn PhysicalMemory,
     pages: RefCell<HashMap<u64, Box<Page>>>,
     reads: Cell<u64>,
+    user_texts: RefCell<UserTexts>,
+    user_pages: RefCell<HashSet<u64>>,
 }
 
 impl<'m> Recorder<'m> {
     /// Starts a record with nothing in it.
     pub fn new(memory: &'m dyn PhysicalMemory) -> Self {
-        Self { memory, pages: RefCell::default(), reads: Cell::new(0) }
+        Self {
+            memory,
+            pages: RefCell::default(),
+            reads: Cell::new(0),
+            user_texts: RefCell::default(),
+            user_pages: RefCell::default(),
+        }
     }
 
     /// The source.
@@ -78,6 +87,33 @@ impl<'m> Recorder<'m> {
     pub fn forget(&self, range: PhysRange) {
         let numbers = range.start / PAGE_SIZE..range.end.div_ceil(PAGE_SIZE);
         self.pages.borrow_mut().retain(|number, _| !numbers.contains(number));
+    }
+
+    /// Bytes of user space that a result is made from: those in the record, those that the source kept of
+    /// an earlier look, or what `read` reads now. The record keeps them and not the pages that they lie on,
+    /// so that a minicore tells the same without the rest of user memory.
+    pub fn user_text(&self, key: UserKey, read: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
+        if let Some(known) = self.user_texts.borrow().get(&key) {
+            return known.to_vec();
+        }
+        let bytes = self.memory.user_text(&key).map_or_else(read, <[u8]>::to_vec);
+        self.user_texts.borrow_mut().insert(key, bytes.clone());
+        bytes
+    }
+
+    /// What [`Self::user_text`] gave.
+    pub fn user_texts(&self) -> UserTexts {
+        self.user_texts.borrow().clone()
+    }
+
+    /// Remembers that a page is user space's, whoever reads it.
+    pub(crate) fn mark_user(&self, phys: u64) {
+        self.user_pages.borrow_mut().insert(phys / PAGE_SIZE);
+    }
+
+    /// Whether a page was seen to be user space's.
+    pub(crate) fn is_user(&self, phys: u64) -> bool {
+        self.user_pages.borrow().contains(&(phys / PAGE_SIZE))
     }
 
     /// Reads so far.

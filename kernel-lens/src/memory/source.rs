@@ -1,5 +1,6 @@
 //! The one thing that the lens asks of a source of memory.
 
+use super::UserKey;
 use crate::ReadError;
 
 /// A run of guest-physical addresses.
@@ -54,6 +55,11 @@ pub trait PhysicalMemory {
     fn populated(&self, from: u64) -> Option<PhysRange> {
         let range = self.ranges().iter().find(|it| it.end > from)?;
         Some(PhysRange { start: range.start.max(from), end: range.end })
+    }
+
+    /// Bytes of user space that an earlier look was made from; only a minicore has them.
+    fn user_text(&self, _key: &UserKey) -> Option<&[u8]> {
+        None
     }
 }
 

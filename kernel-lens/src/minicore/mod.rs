@@ -3,13 +3,19 @@
 //! What was reported was made from these pages, so the lens reads the same out of the file
 //! ([`crate::source::open`]). Debuggers want virtual addresses: each page stands at those that the caller
 //! knows ([`Window`]), its bytes are in the file once. Pages that the policy leaves out (user memory) are
-//! counted, not kept. The same record gives the same bytes.
+//! counted, not kept; of them only the bytes that the result was made from are in our own note. The same
+//! record gives the same bytes.
+//!
+//! Whoever examined a guest calls [`save`].
 //!
 //! File: ELF header, program headers (and section header 0 when they are too many to count in the header),
 //! notes (NT_PRSTATUS by CPU, VMCOREINFO, our own: `source/ward_note.rs`), pages.
 
 mod loads;
+mod save;
 mod status;
+mod wanted;
+mod windows;
 
 use std::io::{self, Write};
 
@@ -17,6 +23,7 @@ pub use crate::source::Counts;
 use crate::source::ward_note::WardNote;
 use crate::source::{FILE_HEADER, PN_XNUM, PROGRAM_HEADER, PT_LOAD, PT_NOTE, elf_machine};
 use crate::{Arch, Cpu, PAGE_SIZE, PhysRange, Recorder};
+pub use save::{Policy, SaveError, save};
 
 /// A run of virtual memory that maps a run of physical memory: the kernel's image, the direct map, a page
 /// of a stack in the vmalloc area.
@@ -64,13 +71,24 @@ pub fn write(
     let mut pages = recorder.recorded();
     let recorded = pages.len() as u64;
     pages.retain(|page| keeps(*page));
-    counts.kept = pages.len() as u64;
-    counts.left_out = recorded - counts.kept;
+    counts.left_out = recorded - pages.len() as u64;
+    write_pages(out, recorder, contents, &pages, counts)
+}
 
+/// Writes a minicore of these pages of the record.
+fn write_pages(
+    out: &mut impl Write,
+    recorder: &Recorder<'_>,
+    contents: &Contents<'_>,
+    pages: &[u64],
+    counts: Counts,
+) -> io::Result<Counts> {
+    let counts = Counts { kept: pages.len() as u64, ..counts };
     let ranges = recorder.memory().ranges().to_vec();
-    let ward = WardNote { ranges, cpus: contents.cpus.to_vec(), counts };
+    let user_texts = recorder.user_texts();
+    let ward = WardNote { ranges, cpus: contents.cpus.to_vec(), counts, user_texts };
     let notes = notes(contents, &ward);
-    let mut list = loads::of(&pages, contents.windows);
+    let mut list = loads::of(pages, contents.windows);
     let n_headers = list.len() + 1;
     let many = n_headers >= usize::from(PN_XNUM);
     let section_at = FILE_HEADER + n_headers * PROGRAM_HEADER;
@@ -97,7 +115,7 @@ pub fn write(
     let mut bytes = [0; PAGE_SIZE as usize];
     for page in pages {
         // From the record: it does not fail, and gives what the result was made from.
-        recorder.read(page, &mut bytes).map_err(io::Error::other)?;
+        recorder.read(*page, &mut bytes).map_err(io::Error::other)?;
         out.write_all(&bytes)?;
     }
     out.flush()?;

@@ -6,6 +6,7 @@
 //! headers, `e_phnum` is PN_XNUM and section header 0 has their number in `sh_info` (elf(5)).
 
 use super::bytes::{ReadAt, u16_at, u32_at, u64_at};
+use super::minicore_memory::MinicoreMemory;
 use super::segments::{Segment, SegmentMemory};
 use super::{Format, OpenError, Opened, elf_machine, notes, ward_note};
 use crate::{Arch, PhysRange};
@@ -55,9 +56,9 @@ pub(super) fn open(file: Box<dyn ReadAt>) -> Result<Opened, OpenError> {
     let vmcoreinfo = notes.vmcoreinfo.map(<[u8]>::to_vec);
     if let Some(ward) = notes.ward {
         let ward = ward_note::read(ward)?;
-        let memory = SegmentMemory::with_ranges(vec![file], segments, ward.ranges).without_holes();
+        let pages = SegmentMemory::with_ranges(vec![file], segments, ward.ranges).without_holes();
         let cpus = ward.cpus;
-        let memory = Box::new(memory);
+        let memory = Box::new(MinicoreMemory::new(pages, ward.user_texts));
         return Ok(Opened { memory, cpus, vmcoreinfo, arch: Some(arch), format: Format::Minicore });
     }
     let memory = Box::new(SegmentMemory::with_ranges(vec![file], segments, ranges));

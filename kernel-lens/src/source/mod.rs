@@ -7,7 +7,9 @@ mod bytes;
 mod elf;
 mod error;
 mod kdump;
+mod minicore_memory;
 mod notes;
+mod packed;
 mod segments;
 pub(crate) mod ward_note;
 
@@ -77,6 +79,14 @@ pub fn open_bytes(file: Box<dyn ReadAt>) -> Result<Opened, OpenError> {
     let start = file.bytes(0, 16).map_err(OpenError::io("the first bytes"))?;
     if start.starts_with(b"\x7fELF") {
         return elf::open(file);
+    }
+    if start.starts_with(packed::MAGIC) {
+        let whole = packed::unpack(file.as_ref())?;
+        return if whole.starts_with(b"\x7fELF") {
+            elf::open(Box::new(whole))
+        } else {
+            Err(OpenError::Unknown { start: whole.into_iter().take(8).collect() })
+        };
     }
     if start.starts_with(kdump::FLATTENED) {
         let whole = kdump::Flattened::read(file)?;

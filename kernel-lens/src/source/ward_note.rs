@@ -8,18 +8,21 @@
 //! | 1 | RAM ranges: pairs of first address and first address behind, 64 bits each |
 //! | 2 | one CPU: index, kind (1 x86-64, 2 arm64), bits that say which optional values are there, values |
 //! | 3 | counts: pages kept, left out by the policy, not readable |
+//! | 4 | bytes of user space that a result was made from: guest-physical address of the top page table,
+//!     virtual address, length that was asked for, the bytes that were there |
 //!
 //! Which pages are kept, the program headers say.
 
 use super::OpenError;
 use super::bytes::{u32_at, u64_at};
-use crate::{Aarch64Registers, Aarch64System, Cpu, PhysRange, Registers, X86Registers};
+use crate::{Aarch64Registers, Aarch64System, Cpu, PhysRange, Registers, UserKey, UserTexts, X86Registers};
 
 /// The version that is written, and the last that is read.
 const VERSION: u32 = 1;
 const RANGES: u32 = 1;
 const CPU: u32 = 2;
 const COUNTS: u32 = 3;
+const USER_TEXT: u32 = 4;
 /// CPUs taken at most.
 const MAX_CPUS: usize = 8192;
 
@@ -40,6 +43,7 @@ pub(crate) struct WardNote {
     pub(crate) ranges: Vec<PhysRange>,
     pub(crate) cpus: Vec<Cpu>,
     pub(crate) counts: Counts,
+    pub(crate) user_texts: UserTexts,
 }
 
 impl WardNote {
@@ -53,15 +57,24 @@ impl WardNote {
             record(&mut out, CPU, cpu_words(cpu));
         }
         record(&mut out, COUNTS, [self.counts.kept, self.counts.left_out, self.counts.unreadable]);
+        for (key, bytes) in self.user_texts.iter() {
+            record_bytes(&mut out, USER_TEXT, [key.root, key.virt, key.len], bytes);
+        }
         out
     }
 }
 
 fn record(out: &mut Vec<u8>, tag: u32, words: impl IntoIterator<Item = u64>) {
-    let content: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
+    record_bytes(out, tag, words, &[]);
+}
+
+fn record_bytes(out: &mut Vec<u8>, tag: u32, words: impl IntoIterator<Item = u64>, bytes: &[u8]) {
+    let mut content: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
+    content.extend(bytes);
     out.extend(tag.to_le_bytes());
     out.extend((content.len() as u32).to_le_bytes());
     out.extend(content);
+    out.resize(out.len().next_multiple_of(8), 0);
 }
 
 fn cpu_words(cpu: &Cpu) -> Vec<u64> {
@@ -121,6 +134,11 @@ pub(crate) fn read(bytes: &[u8]) -> Result<WardNote, OpenError> {
             COUNTS => {
                 let count = |index| word(index).unwrap_or(0);
                 note.counts = Counts { kept: count(0), left_out: count(1), unreadable: count(2) };
+            }
+            USER_TEXT => {
+                let key = || Some(UserKey { root: word(0)?, virt: word(1)?, len: word(2)? });
+                let key = key().ok_or(damaged("a text of it is cut"))?;
+                note.user_texts.insert(key, content.get(24..).unwrap_or_default().to_vec());
             }
             _ => {}
         }
@@ -193,6 +211,9 @@ mod tests {
             ..X86Registers::default()
         };
         let system = Aarch64System { ttbr1: 7, tpidr_el1: 8, ..Aarch64System::default() };
+        let mut user_texts = UserTexts::default();
+        user_texts.insert(UserKey { root: 1, virt: 2, len: 9 }, b"/bin/sh".to_vec());
+        user_texts.insert(UserKey { root: 1, virt: 3, len: 1 }, Vec::new());
         let arm = Aarch64Registers { pc: 9, system: Some(system), ..Aarch64Registers::default() };
         WardNote {
             ranges: vec![PhysRange { start: 0, end: 0x1000 }, PhysRange { start: 1 << 32, end: 1 << 33 }],
@@ -201,6 +222,7 @@ mod tests {
                 Cpu { index: 5, registers: Registers::Aarch64(arm) },
             ],
             counts: Counts { kept: 3, left_out: 1, unreadable: 0 },
+            user_texts,
         }
     }
 

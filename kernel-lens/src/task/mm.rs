@@ -6,7 +6,7 @@ use vmward_kernel_facts::TaskMemory;
 
 use super::{field::Field, text::TextLimit, user::UserSpace};
 use crate::arch::Paging;
-use crate::{Kernel, Recorder};
+use crate::{Kernel, Recorder, UserKey};
 
 /// Bytes of a command line that are read.
 const MAX_COMMAND: u64 = 4096;
@@ -90,15 +90,19 @@ impl<'a, 'm> Processes<'a, 'm> {
         let (from, to) = (self.word(mm, self.arg_start)?, self.word(mm, self.arg_end)?);
         let len = to.checked_sub(from).filter(|it| *it > 0)?.min(MAX_COMMAND) as usize;
         let pgd = self.word(mm, self.pgd)?;
-        let own;
-        let memory = match self.user_pages {
-            Some(it) => it,
-            None => {
-                own = Recorder::new(self.kernel.space.memory().memory());
-                &own
-            }
-        };
-        let bytes = UserSpace::new(self.kernel, memory, pgd).ok()?.bytes(from, len);
+        let root = self.kernel.space.phys(pgd).ok()?;
+        let kernel_memory = self.kernel.space.memory();
+        let bytes = kernel_memory.user_text(UserKey { root, virt: from, len: len as u64 }, || {
+            let own;
+            let memory = match self.user_pages {
+                Some(it) => it,
+                None => {
+                    own = Recorder::new(kernel_memory.memory());
+                    &own
+                }
+            };
+            UserSpace::new(self.kernel, memory, root).bytes(from, len)
+        });
         joined(&bytes)
     }
 

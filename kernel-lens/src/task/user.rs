@@ -1,6 +1,6 @@
 //! Memory of a process, through its own page tables.
 
-use crate::{Kernel, PAGE_SIZE, ReadError, Recorder};
+use crate::{Kernel, PAGE_SIZE, Recorder};
 
 /// A process's address space.
 ///
@@ -12,13 +12,9 @@ pub(super) struct UserSpace<'a, 'm> {
 }
 
 impl<'a, 'm> UserSpace<'a, 'm> {
-    /// The space of a process whose `mm.pgd` is this.
-    ///
-    /// # Errors
-    /// If the kernel does not map its page tables: then it is no such address.
-    pub(super) fn new(kernel: &Kernel<'_>, memory: &'a Recorder<'m>, pgd: u64) -> Result<Self, ReadError> {
-        let root = kernel.space.phys(pgd)?;
-        Ok(Self { memory, paging: kernel.space.paging().with_root(root) })
+    /// The space of a process, by the guest-physical address of its top page table.
+    pub(super) fn new(kernel: &Kernel<'_>, memory: &'a Recorder<'m>, root: u64) -> Self {
+        Self { memory, paging: kernel.space.paging().with_root(root) }
     }
 
     /// The bytes at an address, as far as they are in memory and user space may read them: a page that is
@@ -31,6 +27,9 @@ impl<'a, 'm> UserSpace<'a, 'm> {
             let Ok(Some(mapping)) = self.paging.translate(self.memory, at) else { break };
             let done = bytes.len();
             bytes.resize(done + part, 0);
+            if mapping.user {
+                self.memory.mark_user(mapping.phys);
+            }
             if !mapping.user || self.memory.read(mapping.phys, &mut bytes[done..]).is_err() {
                 bytes.truncate(done);
                 break;
