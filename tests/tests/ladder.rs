@@ -4,12 +4,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use vmward::capture::{Context, OverQmp, Plan, diagnose};
+use vmward::capture::{Context, KnownLayout, OverChild, OverQmp, Plan, diagnose};
+use vmward::look::Pool;
 use vmward::node::{Process, Reader, stat};
 use vmward::transport::qmp::{Deadlines, Monitor, Policy, Settings};
 use vmward_model::observed::{MonitorHealth, ThreadRole};
 use vmward_model::{CaptureOutcome, GuestState, Incarnation};
 use vmward_qemu_fixtures::qemu::{Builder, Disk, Guest};
+use vmward_tests::binary;
 use vmward_tests::still::{resident, waiting_for};
 
 fn examined(guest: &Guest) -> Result<(Context, Monitor)> {
@@ -30,6 +32,11 @@ fn examined(guest: &Guest) -> Result<(Context, Monitor)> {
         console: None,
         sysrq: None,
         pauser: None,
+        memory: Some(Arc::new(OverChild {
+            pool: Pool::of(binary::vmward()?),
+            layout: KnownLayout::default(),
+            minicore: None,
+        })),
         vcpu_threads: OnceLock::new(),
         queues_since: OnceLock::new(),
     };

@@ -18,9 +18,10 @@ use super::events::Events;
 use super::guest::ports::{Examined, Job, Later, Ports};
 use super::guest::seen::ShellReply;
 use super::links::{Handles, is_hvc};
-use crate::capture::{ConsoleNow, Context, OverConsole, OverQmp, Plan, UnderGuardian, diagnose};
+use crate::capture::{ConsoleNow, Context, OverChild, OverConsole, OverQmp, Plan, UnderGuardian, diagnose};
 use crate::config::{Diagnosis, GuestPolicy, L3, ProbeSpec, Scenario};
 use crate::guardian::L2Settings;
+use crate::look::{MinicoreOrder, Pool};
 use crate::node::{Process, Reader};
 use crate::opener;
 use crate::probe::Settings;
@@ -56,6 +57,8 @@ pub struct Examiner {
     pub spool: Option<crate::spool::Handle>,
     /// For the gdb socket of a pause.
     pub run_folder: PathBuf,
+    /// Children that look at memory.
+    pub looks: Pool,
     /// Threads that may be lost to reads of this guest's `/proc`.
     pub reader: Reader,
 }
@@ -220,9 +223,17 @@ impl Examiner {
             console: console.is_some().then(|| Arc::new(now) as Arc<dyn crate::capture::Console>),
             sysrq,
             pauser: self.pauser(incarnation.pid),
+            memory: self.memory(incarnation),
             vcpu_threads: OnceLock::new(),
             queues_since: OnceLock::new(),
         }
+    }
+
+    /// The way to its memory, where there is a process.
+    fn memory(&self, incarnation: Incarnation) -> Option<Arc<dyn crate::capture::Memory>> {
+        let minicore = self.policy.keep_memory.then(MinicoreOrder::default);
+        let over = OverChild { pool: self.looks.clone(), layout: self.handles.layout.clone(), minicore };
+        (incarnation.pid != 0).then(|| Arc::new(over) as Arc<dyn crate::capture::Memory>)
     }
 
     /// The way to pause the guest, where its owner opted in.

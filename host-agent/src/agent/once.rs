@@ -35,6 +35,7 @@ impl Visit {
             events: Events::nowhere(),
             rounds: Rounds::nowhere(),
             live: Live::default(),
+            looks: Default::default(),
             spool: None,
         };
         let consoles = paths::consoles(&loaded.config.state);

@@ -159,6 +159,7 @@ impl Roster {
             reports: paths::reports(state),
             reports_cap: state.reports_cap.bytes(),
             events: self.shared.events.clone(),
+            looks: self.shared.looks.clone(),
             spool: self.shared.spool.clone(),
             run_folder: state.run_folder.clone(),
             reader: Reader::default(),

@@ -17,8 +17,13 @@ fn roster(dir: &std::path::Path) -> Roster {
     config.state.folder = dir.to_owned();
     let (scenarios, diagnoses) = Default::default();
     let loaded = Loaded { path: None, config, scenarios, diagnoses };
-    let shared =
-        Shared { events: Events::nowhere(), rounds: Rounds::nowhere(), live: Live::default(), spool: None };
+    let shared = Shared {
+        events: Events::nowhere(),
+        rounds: Rounds::nowhere(),
+        live: Live::default(),
+        looks: Default::default(),
+        spool: None,
+    };
     Roster::new(Arc::new(loaded), shared, false)
 }
 

@@ -41,7 +41,9 @@ pub async fn run(loaded: Loaded, find: Find, shutdown: impl Future<Output = ()>)
     let events = Events::open_after(&paths::events(&state), used).context("while opening the event store")?;
     let rounds = Rounds::open(&paths::rounds(&state)).context("while opening the figures of rounds")?;
     let spool = spool(&loaded.config, &events).context("while starting the spool")?;
-    let shared = Shared { events: events.clone(), rounds, live: Live::default(), spool: spool.clone() };
+    let looks = crate::look::Pool::default().with_spare();
+    let (events, live) = (events.clone(), Live::default());
+    let shared = Shared { events: events.clone(), rounds, live, looks, spool: spool.clone() };
     let version = env!("CARGO_PKG_VERSION").to_owned();
     events.emit(Severity::Info, None, EventKind::AgentStarted { version });
     match report::sweep(&paths::reports(&state)) {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use vmward_model::observed::{ConsoleSeen, MonitorHealth, VcpuRegisters};
 use vmward_model::{GuestState, Incarnation};
 
-use super::{Miss, Step};
+use super::{Memory, Miss, Step};
 use crate::node::Process;
 
 /// One guest under examination.
@@ -27,6 +27,8 @@ pub struct Context {
     pub sysrq: Option<Arc<dyn SysRq>>,
     /// Operations that pause the guest; absent unless its policy allows rung L2.
     pub pauser: Option<Arc<dyn Pauser>>,
+    /// Its memory, where a process of it is known.
+    pub memory: Option<Arc<dyn Memory>>,
     /// Index and host thread of each vCPU. Filled by `run-state`, or by the agent beforehand, when it
     /// learnt them while the guest was well.
     pub vcpu_threads: OnceLock<Vec<(u32, u32)>>,
@@ -86,6 +88,10 @@ pub enum Question {
     },
     /// `info registers -a` of the human monitor; the answer is a JSON string.
     Registers,
+    /// `info mtree -f` of the human monitor; the answer is a JSON string.
+    MemoryTree,
+    /// `gpa2hva ADDRESS` of the human monitor; the answer is a JSON string.
+    HostAddress(u64),
 }
 
 /// Why the monitor could not be asked at all.

@@ -220,5 +220,6 @@ impl Examined {
         kernel.tasks = kernel.tasks.take().or(new.tasks);
         kernel.cpus = kernel.cpus.take().or(new.cpus);
         kernel.memory = kernel.memory.take().or(new.memory);
+        kernel.look = kernel.look.take().or(new.look);
     }
 }

@@ -3,7 +3,7 @@
 //! A capture is one file and one line in [`registry`]. It says what it costs ([`Capture::rung`]), how long
 //! it may take and how much it may keep; the [`runner`] climbs from rung to rung, runs what may run side
 //! by side, and records what became of each. A capture that fails, hangs or panics loses nothing but
-//! itself. No capture reads the guest's memory, so a diagnosis leaves its resident size as it was.
+//! itself. Memory is read without making a page of it resident, so a diagnosis leaves its size as it was.
 
 mod block_stats;
 mod console_tail;
@@ -20,7 +20,9 @@ pub mod info_registers;
 mod json;
 mod keyboard;
 mod l2;
+mod memory;
 mod monitor;
+mod over_child;
 mod plan;
 mod registers;
 mod run_state;
@@ -44,7 +46,9 @@ pub use context::{
 pub use examined::{Examined, Miss, Part, Raw, RawArtifact, Taken};
 pub use guarded::UnderGuardian;
 pub use keyboard::{ConsoleNow, OverConsole};
+pub use memory::{Memory, Seen};
 pub use monitor::OverQmp;
+pub use over_child::{KnownLayout, OverChild};
 pub use plan::{Plan, Wanted};
 pub use runner::diagnose;
 
@@ -53,6 +57,17 @@ pub type Step<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What came of a capture.
 pub type Outcome = Result<Taken, Miss>;
+
+/// When a capture is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// When its rung is climbed.
+    Usual,
+    /// After L0 and L1, before the guest is touched: it makes up for one that came to nothing.
+    Fallback,
+    /// When all others are through, since it tells of them.
+    Last,
+}
 
 /// One thing that can be taken from a guest in trouble.
 pub trait Capture: Send + Sync + 'static {
@@ -71,9 +86,9 @@ pub trait Capture: Send + Sync + 'static {
     /// Bytes of each artifact that are kept.
     fn cap(&self) -> usize;
 
-    /// Whether it is taken when all others are through, since it tells of them.
-    fn last(&self) -> bool {
-        false
+    /// When it is taken.
+    fn turn(&self) -> Turn {
+        Turn::Usual
     }
 
     /// Whether it is worth taking after what was seen so far, else why not.
@@ -99,6 +114,8 @@ pub fn registry() -> Vec<Box<dyn Capture>> {
         Box::new(run_state::RunStateOf),
         Box::new(block_stats::BlockStats),
         Box::new(virtqueues::Virtqueues),
+        Box::new(memory::KernelMemory),
+        Box::new(memory::KernelMemoryAlone),
         Box::new(registers::Registers),
         Box::new(l2::RegistersDump),
         Box::new(l2::RegistersGdb),

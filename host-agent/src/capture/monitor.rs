@@ -63,6 +63,8 @@ async fn ask(qmp: &Qmp, question: Question, within: Duration) -> Result<Value, A
             qmp.ask_raw(qmp::x_query_virtio_queue_status { path, queue }, within).await
         }
         Question::Registers => qmp.hmp(HmpRead::RegistersAll, within).await.map(Value::String),
+        Question::MemoryTree => qmp.hmp(HmpRead::MemoryTree, within).await.map(Value::String),
+        Question::HostAddress(at) => qmp.hmp(HmpRead::HostAddress(at), within).await.map(Value::String),
     }
 }
 

@@ -13,7 +13,7 @@ use vmward_model::{CaptureOutcome, CaptureRecord, GuestState, Provenance, Rung, 
 use super::gate::{self, Closed};
 use super::plan::Wanted;
 use super::{
-    Capture, Context, Examined, Miss, Outcome, Part, Plan, Raw, RawArtifact, Taken, registry, run_state,
+    Capture, Context, Examined, Miss, Outcome, Part, Plan, Raw, RawArtifact, Taken, Turn, registry, run_state,
 };
 use crate::agent::clock;
 use crate::config::L3;
@@ -33,26 +33,27 @@ pub async fn diagnose(cx: Arc<Context>, plan: &Plan) -> Examined {
 pub(super) async fn run(cx: Arc<Context>, plan: &Plan, captures: Vec<Shared>) -> Examined {
     let began = Instant::now();
     let mut run = Run { cx, examined: Examined::new(clock::now()), until: began + plan.quiet_budget };
-    let on = |rung: Rung, last: bool| -> Vec<(Shared, Wanted)> {
-        let chosen = captures.iter().filter(|it| it.rung() == rung && it.last() == last);
+    let on = |rung: Rung, turn: Turn| -> Vec<(Shared, Wanted)> {
+        let chosen = captures.iter().filter(|it| it.rung() == rung && it.turn() == turn);
         let mut list: Vec<(Shared, Wanted)> =
             chosen.filter_map(|it| Some((Arc::clone(it), plan.wants(it.as_ref())?))).collect();
         list.sort_by_key(|(_, wanted)| wanted.group);
         list
     };
 
-    run.side_by_side(on(Rung::L0, false)).await;
-    run.l1(on(Rung::L1, false)).await;
-    run.l2(on(Rung::L2, false), plan).await;
+    run.side_by_side(on(Rung::L0, Turn::Usual)).await;
+    run.l1(on(Rung::L1, Turn::Usual)).await;
+    run.side_by_side(on(Rung::L0, Turn::Fallback)).await;
+    run.l2(on(Rung::L2, Turn::Usual), plan).await;
     run.until = Instant::now() + plan.sysrq_budget;
-    let mut keys = on(Rung::L3, false);
+    let mut keys = on(Rung::L3, Turn::Usual);
     let place =
         |name: &str| name.strip_prefix("sysrq-").and_then(|key| plan.keys.find(key)).unwrap_or(usize::MAX);
     keys.sort_by_key(|(capture, _)| place(capture.name()));
     run.l3(keys, plan).await;
     run.until = Instant::now() + LAST;
-    run.l1(on(Rung::L1, true)).await;
-    run.side_by_side(on(Rung::L0, true)).await;
+    run.l1(on(Rung::L1, Turn::Last)).await;
+    run.side_by_side(on(Rung::L0, Turn::Last)).await;
 
     let mut examined = run.examined;
     name_vcpus(&mut examined, &run.cx);

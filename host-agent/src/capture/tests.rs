@@ -42,6 +42,7 @@ impl Stand {
             console: None,
             sysrq: None,
             pauser: None,
+            memory: None,
             vcpu_threads: OnceLock::new(),
             queues_since: OnceLock::new(),
         }

@@ -11,7 +11,7 @@ use vmward_model::observed::{QueueSample, Virtqueue};
 use vmward_model::{Rung, Sensitivity, TransportKind};
 
 use super::virtqueues::Map;
-use super::{Capture, Context, Examined, Miss, Outcome, Part, Raw, Step, Taken};
+use super::{Capture, Context, Examined, Miss, Outcome, Part, Raw, Step, Taken, Turn};
 
 pub(super) struct VirtqueuesLater;
 
@@ -36,8 +36,8 @@ impl Capture for VirtqueuesLater {
         1 << 20
     }
 
-    fn last(&self) -> bool {
-        true
+    fn turn(&self) -> Turn {
+        Turn::Last
     }
 
     fn needed(&self, _cx: &Context, so_far: &Examined) -> Result<(), String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vmward_model::{Rung, Sensitivity, TransportKind};
 
-use super::{Capture, Context, Outcome, Raw, Step, Taken};
+use super::{Capture, Context, Outcome, Raw, Step, Taken, Turn};
 
 pub(super) struct WireLog;
 
@@ -30,8 +30,8 @@ impl Capture for WireLog {
         1 << 20
     }
 
-    fn last(&self) -> bool {
-        true
+    fn turn(&self) -> Turn {
+        Turn::Last
     }
 
     fn take<'a>(&'a self, cx: &'a Context) -> Step<'a, Outcome> {

@@ -1,5 +1,5 @@
-//! `vmward inspect FILE`: what a Linux kernel was doing, read from a core of its memory, with no symbols and
-//! no debug information given.
+//! `vmward inspect GUEST|FILE`: what a Linux kernel is doing, read from a running guest's memory or from a
+//! core of it, with no symbols and no debug information given, and without a stop.
 //!
 //! ```text
 //! $ vmward inspect guest.core waits
@@ -10,22 +10,31 @@
 //! 2 tasks wait for 96 lock-holder, which waits for page-io
 //! ```
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use vmward_kernel_facts::{Examination, LogStyle, Task, fold_stacks};
-use vmward_kernel_lens::{Options, Recorder, examine, source};
 
 use super::output::json;
-use super::{Context, Exit, Form, Output};
+use super::{Context, Exit, Form, Output, ask};
+use crate::capture::OverQmp;
+use crate::look::{MemoryFrom, Order, Pool, Request, gather};
+use crate::node::{Process, Reader};
+use crate::opener;
+use crate::target::Target;
+use crate::transport::qmp::{self, Monitor};
 use crate::word::word;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// An ELF core (as dump-guest-memory writes it, or /proc/vmcore), a kdump-compressed dump, or a minicore
-    file: PathBuf,
+    /// Name or UUID of a guest of this host; or a file: an ELF core (as dump-guest-memory writes it, or
+    /// /proc/vmcore), a kdump-compressed dump, or a minicore. A path with a slash is a file
+    #[arg(value_name = "GUEST|FILE")]
+    subject: String,
     #[command(subcommand)]
     what: Option<What>,
 }
@@ -47,14 +56,18 @@ enum What {
     All,
 }
 
+/// A look at a file may take this long: a core of a large guest comes from a disk.
+const FILE: Duration = Duration::from_secs(60);
+/// A look at a guest.
+const LIVE: Duration = Duration::from_secs(10);
+
 pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
-    let path = args.file.display();
-    let opened = source::open(&args.file).with_context(|| format!("while opening {path}"))?;
-    let memory = Recorder::new(&*opened.memory);
-    let found = examine(&memory, &opened.cpus, Options::default())
-        .with_context(|| format!("while looking for a kernel in {path}"))?;
+    let subject = &args.subject;
+    let (order, within) = order(subject, cx)?;
+    let looked = super::agent::runtime()?.block_on(Pool::default().look(order, within));
+    let found = looked.with_context(|| format!("while looking at {subject}"))?.examination;
     for problem in &found.problems {
-        tracing::warn!("{path}: {problem}");
+        tracing::warn!("{subject}: {problem}");
     }
     let what = args.what.unwrap_or_default();
     if cx.form() == Form::Json {
@@ -90,6 +103,42 @@ pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
         out.write()?;
     }
     Ok(if found.waits.roots.is_empty() && found.waits.cycles.is_empty() { Exit::Well } else { Exit::Finding })
+}
+
+/// What is to be looked at, and for how long.
+fn order(subject: &str, cx: &Context) -> Result<(Order, Duration)> {
+    let path = Path::new(subject);
+    if subject.contains('/') || path.is_file() {
+        let file = File::open(path).with_context(|| format!("while opening {subject}"))?;
+        let request = Request { memory: MemoryFrom::Core, ..Request::default() };
+        return Ok((Order { request, files: vec![file.into()] }, FILE));
+    }
+    let loaded = cx.load()?;
+    let target = ask::find(&loaded, subject)
+        .with_context(|| format!("there is no file {subject:?} here either; a file is named by a path"))?;
+    let Some(life) = target.incarnation else { bail!("no QEMU process of {subject} was found") };
+    let opener = opener::Client::where_there_is_one();
+    let process = Process::new(life.pid, life.start_ticks, Reader::default(), opener);
+    let policy = loaded.config.policy_for(&target.name, target.uuid);
+    let monitor = monitor(&target, policy.qmp_policy).map(OverQmp);
+    let gathered =
+        super::agent::runtime()?.block_on(gather(&process, monitor.as_ref().map(|it| it as _), None));
+    let gathered = gathered.map_err(|why| anyhow::anyhow!("{why}"))?;
+    for note in gathered.notes {
+        tracing::warn!("{subject}: {note}");
+    }
+    Ok((gathered.order, LIVE))
+}
+
+/// The monitor, asked and left within a moment: an agent may hold it.
+fn monitor(target: &Target, policy: Option<crate::config::QmpPolicy>) -> Option<Monitor> {
+    let at = target.qmp.as_ref()?;
+    Some(Monitor::new(qmp::Settings {
+        path: at.path.clone(),
+        policy: policy.unwrap_or(at.policy).into(),
+        deadlines: qmp::Deadlines::default(),
+        pid: target.pid(),
+    }))
 }
 
 fn number(pid: Option<u32>) -> String {

@@ -185,6 +185,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.get(1).is_some_and(|it| it == "guardian") {
         return crate::guardian::main(args.into_iter().skip(2));
     }
+    // Nor is the child that looks at memory: it gives up its rights before anything else.
+    if args.get(1).is_some_and(|it| it == "look") {
+        return crate::look::main();
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(said) => {

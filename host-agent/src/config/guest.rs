@@ -106,6 +106,10 @@ pub struct PolicyEntry {
     /// SysRq keys, in the order of pressing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sysrq: Option<SysrqKeys>,
+    /// Whether pages of its memory may be kept on this host, in the report: those of its kernel that a
+    /// diagnosis read (a minicore of a few MiB).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_memory: Option<bool>,
     /// Whether contents of its memory and registers may be sent to a controller, where
     /// `upload.sensitivities` allows it too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -224,6 +228,8 @@ pub struct GuestPolicy {
     pub l3: L3,
     /// SysRq keys, in the order of pressing.
     pub sysrq: SysrqKeys,
+    /// Whether pages of its memory may be kept in a report.
+    pub keep_memory: bool,
     /// Whether contents of its memory and registers may be sent.
     pub upload_memory: bool,
 }
@@ -242,6 +248,7 @@ impl Default for GuestPolicy {
             pause_budget: HumanDuration::from_millis(250),
             l3: L3::AfterFailure,
             sysrq: SysrqKeys::default(),
+            keep_memory: false,
             upload_memory: false,
         }
     }
@@ -292,6 +299,7 @@ impl GuestPolicy {
         self.qmp_policy = qmp_policy.or(self.qmp_policy);
         self.l2 = policy.l2.unwrap_or(self.l2);
         self.l3 = policy.l3.unwrap_or(self.l3);
+        self.keep_memory = policy.keep_memory.unwrap_or(self.keep_memory);
         self.upload_memory = policy.upload_memory.unwrap_or(self.upload_memory);
         self.pause_budget = policy.pause_budget.unwrap_or(self.pause_budget);
         if let Some(scenarios) = scenarios {

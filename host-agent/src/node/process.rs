@@ -2,6 +2,7 @@
 //! not read itself it asks the opener for.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::fds::{self, Fd};
@@ -203,6 +204,35 @@ impl Process {
         let path = format!("{}/{name}", self.proc());
         let bytes = self.reader.run(path.clone(), within, move || read::file(path, cap)).await?;
         bytes.map_err(|source| self.failed(name, source))
+    }
+
+    /// A file of the process's proc folder (`mem`, `pagemap`) opened read-only, by ourselves or by the
+    /// opener. To be called where it may block: in [`Process::run`].
+    ///
+    /// # Errors
+    /// Those of the host, or the opener's refusal.
+    pub fn open_now(&self, want: Want, within: Duration) -> io::Result<OwnedFd> {
+        let name = match want {
+            Want::Mem => "mem".to_owned(),
+            Want::Pagemap => "pagemap".to_owned(),
+            Want::Maps => "maps".to_owned(),
+            Want::Memfd { fd } => format!("fd/{fd}"),
+            Want::Task { .. } | Want::Fds => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        match (std::fs::File::open(format!("{}/{name}", self.proc())), &self.opener) {
+            (Err(e), Some(opener)) if e.kind() == io::ErrorKind::PermissionDenied => {
+                opener.open(&self.request(want), within / 2).map_err(io::Error::other)
+            }
+            (file, _) => Ok(file?.into()),
+        }
+    }
+
+    /// The open files, as [`Process::fds`] but here and now.
+    ///
+    /// # Errors
+    /// Those of the host, or the opener's refusal.
+    pub fn fds_here(&self, within: Duration) -> io::Result<Vec<Fd>> {
+        self.fds_now(within)
     }
 
     /// Runs other blocking reads about this guest, under the same limit of threads.

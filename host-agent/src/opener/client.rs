@@ -8,7 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{MAX_LINE, Reply, Request, descriptor};
+use super::{MAX_LINE, Reply, Request};
+use crate::descriptor;
 
 /// Why the opener gave nothing.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +60,7 @@ impl Client {
             stream.set_read_timeout(Some(within))?;
             stream.set_write_timeout(Some(within))?;
             // A server that refuses us at the door may have closed already: its words are still there.
-            let sent = descriptor::send(&stream, &line, None);
+            let sent = descriptor::send(&stream, &line, &[]);
             match descriptor::receive(&stream, &mut buffer) {
                 Ok((0, _)) | Err(_) if sent.is_err() => {
                     Err(sent.err().unwrap_or(io::ErrorKind::BrokenPipe.into()))
@@ -67,10 +68,10 @@ impl Client {
                 other => other,
             }
         };
-        let (length, fd) = exchange().map_err(failed)?;
+        let (length, fds) = exchange().map_err(failed)?;
         let reply: Reply = serde_json::from_slice(buffer.get(..length).unwrap_or_default())
             .map_err(|_| OpenerError::BadAnswer)?;
-        match (reply.refused, fd) {
+        match (reply.refused, fds.into_iter().next()) {
             (Some(why), _) => Err(OpenerError::Refused(why)),
             (None, Some(fd)) => Ok(fd),
             (None, None) => Err(OpenerError::BadAnswer),

@@ -12,7 +12,6 @@
 //! reader of `stack`, `wchan` and `syscall` at each read (fs/proc/base.c, `lock_trace`).
 
 mod client;
-mod descriptor;
 mod server;
 mod target;
 
@@ -60,7 +59,10 @@ pub enum Want {
     Mem,
     /// `/proc/PID/pagemap`.
     Pagemap,
-    /// `/proc/PID/fd/N`, if it is a memfd, opened anew and read-only.
+    /// `/proc/PID/maps`, a copy.
+    Maps,
+    /// `/proc/PID/fd/N`, if it is memory (a memfd, or a file of tmpfs or hugetlbfs), opened anew and
+    /// read-only.
     Memfd {
         /// Number of the descriptor.
         fd: u32,

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::{MAX_LINE, Reply, Request, descriptor, target};
+use super::{MAX_LINE, Reply, Request, target};
+use crate::descriptor;
 
 /// Requests in work at once. A read that the kernel holds keeps its place until it returns.
 const MAX_AT_ONCE: usize = 32;
@@ -159,5 +160,6 @@ fn refuse(stream: &UnixStream, why: &str) -> io::Result<()> {
 }
 
 fn answer(stream: &UnixStream, reply: &Reply, fd: Option<&std::os::fd::OwnedFd>) -> io::Result<()> {
-    descriptor::send(stream, &serde_json::to_vec(reply)?, fd)
+    let fds: Vec<_> = fd.into_iter().map(std::os::fd::AsFd::as_fd).collect();
+    descriptor::send(stream, &serde_json::to_vec(reply)?, &fds)
 }

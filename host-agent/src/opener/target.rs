@@ -7,13 +7,16 @@ use std::path::Path;
 
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, SealFlag, fcntl, open, openat, readlinkat};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::{Mode, fstatat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
+use nix::sys::statfs::{HUGETLBFS_MAGIC, TMPFS_MAGIC, fstatfs};
 
 use super::{Request, Want};
 use crate::node::{fds, stat};
 
 /// Bytes of a text file that are copied at most.
 const MAX_TEXT: u64 = 64 << 10;
+/// Bytes of the list of mappings: a QEMU with many devices and threads has some hundred KiB.
+const MAX_MAPS: u64 = 1 << 20;
 
 /// Opens what `request` asks for, or says why not. Blocking.
 pub(super) fn open_for(request: &Request, qemu: &dyn Fn(&str) -> bool) -> Result<OwnedFd, String> {
@@ -31,7 +34,8 @@ pub(super) fn open_for(request: &Request, qemu: &dyn Fn(&str) -> bool) -> Result
     match request.file {
         Want::Mem => file_at(&proc, "mem").map_err(said),
         Want::Pagemap => file_at(&proc, "pagemap").map_err(said),
-        Want::Memfd { fd } => memfd_at(&proc, fd),
+        Want::Maps => copy(&read_up_to(&proc, "maps", MAX_MAPS).map_err(said)?).map_err(said),
+        Want::Memfd { fd } => memory_at(&proc, fd),
         Want::Task { tid, file } => {
             let text = read_at(&proc, &format!("task/{tid}/{}", file.name())).map_err(said)?;
             copy(&text).map_err(said)
@@ -72,21 +76,26 @@ fn file_at(folder: impl AsFd, path: &str) -> io::Result<OwnedFd> {
 }
 
 fn read_at(folder: impl AsFd, path: &str) -> io::Result<Vec<u8>> {
+    read_up_to(folder, path, MAX_TEXT)
+}
+
+fn read_up_to(folder: impl AsFd, path: &str, cap: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::from(file_at(folder, path)?).take(MAX_TEXT).read_to_end(&mut bytes)?;
+    File::from(file_at(folder, path)?).take(cap).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 /// Looks at the file without opening it (O_PATH), so that a QEMU that puts something else in that place
-/// gains nothing, and opens it anew only when it is a memfd.
-fn memfd_at(proc: &OwnedFd, fd: u32) -> Result<OwnedFd, String> {
+/// gains nothing, and opens it anew only when it lies in memory: an image of a disk never does.
+fn memory_at(proc: &OwnedFd, fd: u32) -> Result<OwnedFd, String> {
     let said = |e: nix::Error| format!("cannot open descriptor {fd}: {e}");
     let seen = openat(proc, format!("fd/{fd}").as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
         .map_err(said)?;
     let own = format!("/proc/self/fd/{}", seen.as_raw_fd());
-    let link = std::fs::read_link(&own).map_err(|e| e.to_string())?;
-    if !link.to_string_lossy().starts_with("/memfd:") {
-        return Err(format!("descriptor {fd} is no memfd"));
+    let kind = fstatfs(&seen).map_err(said)?.filesystem_type();
+    let regular = fstat(&seen).map_err(said)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits();
+    if !regular || ![TMPFS_MAGIC, HUGETLBFS_MAGIC].contains(&kind) {
+        return Err(format!("descriptor {fd} is no memory"));
     }
     open(own.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(said)
 }

@@ -88,14 +88,20 @@ fn bed(name: &str, live: Live) -> Bed {
         }
     });
     let (nudge, prompts) = Default::default();
-    let handles = Handles { monitor: None, console: None, built: None, nudge, prompts };
+    let layout = Default::default();
+    let handles = Handles { monitor: None, console: None, built: None, nudge, layout, prompts };
     Bed { guest, name: name.into(), orders, handles }
 }
 
 fn play(names: &[&str]) -> Play {
     let dir = tempfile::tempdir().unwrap();
-    let shared =
-        Shared { events: Events::nowhere(), rounds: Rounds::nowhere(), live: Live::default(), spool: None };
+    let shared = Shared {
+        events: Events::nowhere(),
+        rounds: Rounds::nowhere(),
+        live: Live::default(),
+        looks: Default::default(),
+        spool: None,
+    };
     let all = names.iter().map(|it| (id(it), bed(it, shared.live.clone()))).collect();
     let (keep, beds) = watch::channel(Arc::new(all));
     let socket = Socket::bind(&dir.path().join("control.sock")).unwrap();

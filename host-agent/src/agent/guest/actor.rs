@@ -39,6 +39,8 @@ pub struct Shared {
     pub rounds: Rounds,
     /// The live view.
     pub live: Live,
+    /// Children that look at guests' memory.
+    pub looks: crate::look::Pool,
     /// What waits for a controller, where one is configured.
     pub spool: Option<crate::spool::Handle>,
 }

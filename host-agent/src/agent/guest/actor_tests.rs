@@ -103,6 +103,7 @@ fn start_with(memory: Memory) -> Play {
         events: Events::open(&dir.path().join("events")).unwrap(),
         rounds: Rounds::open(&dir.path().join("rounds.jsonl")).unwrap(),
         live: Live::default(),
+        looks: Default::default(),
         spool: None,
     };
     let stage = Arc::new(Stage::default());

@@ -18,6 +18,7 @@ use vmward_model::Incarnation;
 
 use super::guest::scenario::{Ask, BootDeadlines, Scenario};
 use super::guest::seen::{Console as ConsoleSeen, Seen};
+use crate::capture::KnownLayout;
 use crate::config::{self, ConsoleKind, GuestPolicy, ProbeSpec};
 use crate::probe::{Settings, named};
 use crate::target::{ConsoleAddress, ConsoleAt, Target};
@@ -40,6 +41,8 @@ pub struct Handles {
     pub built: Option<ConsoleAddress>,
     /// Has `query-status` asked now.
     pub nudge: Arc<Notify>,
+    /// Where its memory stood when QEMU last told.
+    pub layout: KnownLayout,
     /// Prompts of the scenarios, by scenario.
     pub prompts: Arc<Vec<Prompt>>,
 }
@@ -76,7 +79,11 @@ impl Links {
         if let Some(incarnation) = target.incarnation {
             tasks.spawn(process::watch(incarnation, send.clone(), nudge.clone()));
         }
+        let layout = KnownLayout::default();
         if let Some(monitor) = &monitor {
+            if let Some(incarnation) = target.incarnation {
+                tasks.spawn(monitor::layout(monitor.clone(), incarnation, layout.clone()));
+            }
             tasks.spawn(monitor::ask(monitor.clone(), send.clone(), nudge.clone()));
             tasks.spawn(monitor::listen(monitor.clone(), send.clone()));
         }
@@ -104,7 +111,8 @@ impl Links {
         };
         let built = target.console.clone();
         let prompts = Arc::new(prompts);
-        (Links { handles: Handles { monitor, console, built, nudge, prompts }, _tasks: tasks }, seen)
+        let handles = Handles { monitor, console, built, nudge, layout, prompts };
+        (Links { handles, _tasks: tasks }, seen)
     }
 }
 

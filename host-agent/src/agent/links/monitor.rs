@@ -6,9 +6,12 @@ use std::time::Duration;
 use qapi::qmp::query_status;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::time::timeout;
+use vmward_model::Incarnation;
 use vmward_model::observed::MonitorHealth;
 
 use crate::agent::guest::seen::{Monitor as Answer, Seen};
+use crate::capture::{KnownLayout, OverQmp};
+use crate::look::layout_of;
 use crate::transport::qmp::{AskError, ConnectError, Monitor, Policy, QmpError, short};
 
 /// A held socket is asked so often; a shared one, on which each question is a visit, less.
@@ -16,6 +19,8 @@ const HELD: Duration = Duration::from_secs(2);
 const SHARED: Duration = Duration::from_secs(10);
 /// After trouble the next question comes this soon, so that two of them tell silence from a hitch.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A monitor that tells no layout for half an hour is left alone; the command line has to do then.
+const LAYOUT_TRIES: u32 = 180;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks until nobody listens.
@@ -36,6 +41,20 @@ pub(super) async fn ask(monitor: Monitor, send: mpsc::Sender<Seen>, nudge: Arc<N
         // faster than this, whatever the guest does.
         tokio::time::sleep(Duration::from_millis(100)).await;
         drop(timeout(next, nudge.notified()).await);
+    }
+}
+
+/// Asks once where the guest's memory stands, so that it can be read when the monitor no longer answers.
+pub(super) async fn layout(monitor: Monitor, incarnation: Incarnation, known: KnownLayout) {
+    let monitor = OverQmp(monitor);
+    for _ in 0..LAYOUT_TRIES {
+        match layout_of(&monitor).await {
+            Ok(layout) => return known.set(incarnation, layout),
+            Err(why) => {
+                tracing::debug!(pid = incarnation.pid, "the layout of memory is not known yet: {why}")
+            }
+        }
+        tokio::time::sleep(SHARED).await;
     }
 }
 

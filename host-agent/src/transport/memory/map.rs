@@ -109,6 +109,14 @@ impl MemoryMap {
         if !found {
             return Err(MapError::NoView(text.len()));
         }
+        Self::of(rows)
+    }
+
+    /// A map of rows that are known from elsewhere.
+    ///
+    /// # Errors
+    /// [`MapError::NoRam`].
+    pub fn of(mut rows: Vec<Row>) -> Result<Self, MapError> {
         if !rows.iter().any(|it| it.kind == RowKind::Ram) {
             return Err(MapError::NoRam);
         }

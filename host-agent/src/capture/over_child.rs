@@ -1,0 +1,71 @@
+//! The real way to a guest's memory: layout and descriptors gathered here, the look itself in a child.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use vmward_model::Incarnation;
+
+use super::memory::{Memory, Seen};
+use super::{Context, Step};
+use crate::look::{Layout, MinicoreOrder, Pool, gather};
+
+/// A look may take this long. The largest guests need some 300 ms.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Where a guest's memory stood when QEMU last told, by life of the guest. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct KnownLayout(Arc<Mutex<Option<(Incarnation, Layout)>>>);
+
+impl KnownLayout {
+    /// The layout in that life.
+    pub fn get(&self, of: Incarnation) -> Option<Layout> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().filter(|(life, _)| same(*life, of)).map(|(_, layout)| layout.clone())
+    }
+
+    /// Keeps it.
+    pub fn set(&self, of: Incarnation, layout: Layout) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((of, layout));
+    }
+}
+
+/// The same process: a reboot of the guest moves no memory.
+fn same(a: Incarnation, b: Incarnation) -> bool {
+    (a.pid, a.start_ticks) == (b.pid, b.start_ticks)
+}
+
+/// Looks by a child of the pool.
+#[derive(Clone, Debug)]
+pub struct OverChild {
+    /// The children.
+    pub pool: Pool,
+    /// The layout that is known.
+    pub layout: KnownLayout,
+    /// What of the memory may be kept; nothing where the policy does not allow it.
+    pub minicore: Option<MinicoreOrder>,
+}
+
+impl Memory for OverChild {
+    fn look<'a>(&'a self, cx: &'a Context, monitor: bool) -> Step<'a, Result<Seen, String>> {
+        Box::pin(async move {
+            let known = self.layout.get(cx.incarnation);
+            let monitor = cx.monitor.as_deref().filter(|_| monitor);
+            let mut gathered = gather(&cx.process, monitor, known).await?;
+            if !gathered.layout.guessed {
+                self.layout.set(cx.incarnation, gathered.layout);
+            }
+            gathered.order.request.minicore = self.minicore;
+            let looked = self.pool.look(gathered.order, LOOK).await;
+            let looked = looked.map_err(|error| {
+                let mut why = error.to_string();
+                let mut cause = std::error::Error::source(&error);
+                while let Some(next) = cause {
+                    why.push_str(&format!(": {next}"));
+                    cause = next.source();
+                }
+                why
+            })?;
+            Ok(Seen { examination: looked.examination, minicore: looked.minicore, notes: gathered.notes })
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! What a child is told: where the guest's memory is among the descriptors that come along, and what is
+//! wanted of it.
+
+use std::os::fd::OwnedFd;
+
+use serde::{Deserialize, Serialize};
+
+/// One look.
+#[derive(Debug)]
+pub struct Order {
+    /// What it says.
+    pub request: Request,
+    /// The descriptors that it numbers.
+    pub files: Vec<OwnedFd>,
+}
+
+/// The text of an order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The guest's memory.
+    pub memory: MemoryFrom,
+    /// Text of `info registers -a`, as it came; none when the monitor cannot be asked.
+    #[serde(default)]
+    pub registers: Option<String>,
+    /// Whether the pages that were read are wanted as a minicore.
+    #[serde(default)]
+    pub minicore: Option<MinicoreOrder>,
+}
+
+/// What a minicore may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MinicoreOrder {
+    /// Pages of user space too, as far as they were read.
+    pub user_pages: bool,
+}
+
+/// Where the memory is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemoryFrom {
+    /// Descriptor 0 is a core, of whatever format.
+    Core,
+    /// A live guest's memory in parts.
+    Live {
+        /// The parts.
+        parts: Vec<Part>,
+        /// Numbers of the descriptors of `/proc/PID/mem` and `/proc/PID/pagemap`, where a part needs them.
+        process: Option<(usize, usize)>,
+    },
+}
+
+impl Default for MemoryFrom {
+    fn default() -> Self {
+        MemoryFrom::Live { parts: Vec::new(), process: None }
+    }
+}
+
+/// A run of guest-physical memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// First guest-physical address.
+    pub phys: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// Where its bytes are.
+    pub at: PartAt,
+}
+
+/// Where a part's bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartAt {
+    /// In a file that QEMU shares.
+    File {
+        /// Number of the descriptor.
+        file: usize,
+        /// Offset of the first byte.
+        offset: u64,
+    },
+    /// In QEMU's own memory.
+    Process {
+        /// Host address of the first byte.
+        host: u64,
+    },
+}

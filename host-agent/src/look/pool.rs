@@ -1,0 +1,247 @@
+//! The children that look: at most eight at once, each for one look, one started beforehand.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde::Deserialize;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use vmward_kernel_facts::Examination;
+
+use super::child::OWN_FILES;
+use super::order::Order;
+use super::sandbox::MAX_RESULT;
+use crate::descriptor::{self, MAX_AT_ONCE};
+
+/// Looks at once.
+const AT_ONCE: usize = 8;
+/// Bytes of a child's last words.
+const MAX_WORDS: u64 = 4 << 10;
+
+/// Why a look gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// Eight looks are under way and none ended in time.
+    #[error("{AT_ONCE} looks at other guests were under way for {0:.1?}")]
+    Busy(Duration),
+    /// A child could not be started or given its order.
+    #[error("cannot start a look")]
+    Start(#[source] io::Error),
+    /// It was not over in time and was killed.
+    #[error("the look was not over within {0:.1?} and was ended")]
+    Overtime(Duration),
+    /// The child ended without a result.
+    #[error("the look ended without a result ({how}): {words}")]
+    Ended {
+        /// How it ended.
+        how: ExitStatus,
+        /// Its last words.
+        words: String,
+    },
+    /// The child's result cannot be read.
+    #[error("the look's result makes no sense")]
+    Garbage(#[source] io::Error),
+    /// It looked and could not tell.
+    #[error("{0}")]
+    Not(String),
+}
+
+/// What a look gave.
+#[derive(Debug)]
+pub struct Looked {
+    /// What it told.
+    pub examination: Box<Examination>,
+    /// The minicore, where one was ordered.
+    pub minicore: Option<Vec<u8>>,
+}
+
+/// Starts children and waits for them. Clones share the places.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    program: PathBuf,
+    keeps_spare: bool,
+    places: Semaphore,
+    spare: Mutex<Option<Waiting>>,
+}
+
+/// A child that has shut itself in and waits for its order.
+#[derive(Debug)]
+struct Waiting {
+    child: Child,
+    socket: UnixStream,
+}
+
+/// What the child writes.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Wrote {
+    Found(Box<Examination>),
+    Not(String),
+}
+
+impl Default for Pool {
+    /// Children of this very program, even when its file was replaced since.
+    fn default() -> Self {
+        Self::of("/proc/self/exe")
+    }
+}
+
+impl Pool {
+    /// Children that run `program`, a `vmward`.
+    pub fn of(program: impl Into<PathBuf>) -> Self {
+        Self::new(program.into(), false)
+    }
+
+    /// The same, and a child is kept ready from the first look on: for one that lives long.
+    #[must_use]
+    pub fn with_spare(&self) -> Self {
+        Self::new(self.shared.program.clone(), true)
+    }
+
+    fn new(program: PathBuf, keeps_spare: bool) -> Self {
+        let (places, spare) = (Semaphore::new(AT_ONCE), Mutex::default());
+        Self { shared: Arc::new(Shared { program, keeps_spare, places, spare }) }
+    }
+
+    /// Has a child look, for at most `within`. The child is gone when this returns, or is dropped.
+    ///
+    /// # Errors
+    /// [`LookError`].
+    pub async fn look(&self, order: Order, within: Duration) -> Result<Looked, LookError> {
+        let until = Instant::now() + within;
+        let place = timeout_at(until, self.shared.places.acquire()).await;
+        // The places are never closed.
+        let _place = place.map_err(|_| LookError::Busy(within))?.map_err(|_| LookError::Busy(within))?;
+        let files = Files::new(&order).map_err(LookError::Start)?;
+        let mut child = self.start(&order, &files).map_err(LookError::Start)?;
+        drop(order);
+        let mut words = child.stderr.take();
+        let ended = timeout_at(until, child.wait()).await;
+        let how = match ended {
+            Ok(how) => how.map_err(LookError::Start)?,
+            Err(_) => {
+                child.kill().await.map_err(LookError::Start)?;
+                return Err(LookError::Overtime(within));
+            }
+        };
+        if self.shared.keeps_spare {
+            self.prepare();
+        }
+        if !how.success() {
+            let mut said = Vec::new();
+            if let Some(pipe) = words.as_mut() {
+                // Whatever it said is in the pipe already: it has ended.
+                drop(timeout_at(until, pipe.take(MAX_WORDS).read_to_end(&mut said)).await);
+            }
+            let words = String::from_utf8_lossy(&said).trim().escape_debug().to_string();
+            let words = if how.signal() == Some(nix::libc::SIGSYS) {
+                format!("it tried what it may not. {words}")
+            } else {
+                words
+            };
+            return Err(LookError::Ended { how, words });
+        }
+        let read = tokio::task::spawn_blocking(move || files.read());
+        match read.await.map_err(|it| LookError::Garbage(io::Error::other(it)))? {
+            Ok((Wrote::Found(examination), minicore)) => Ok(Looked { examination, minicore }),
+            Ok((Wrote::Not(why), _)) => Err(LookError::Not(why)),
+            Err(error) => Err(LookError::Garbage(error)),
+        }
+    }
+
+    /// Starts the child that the next look will take.
+    fn prepare(&self) {
+        let mut spare = self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.is_none() {
+            match self.child() {
+                Ok(child) => *spare = Some(child),
+                Err(error) => tracing::warn!("cannot start a child for the next look: {error}"),
+            }
+        }
+    }
+
+    fn start(&self, order: &Order, files: &Files) -> io::Result<Child> {
+        let spare = self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut waiting) = spare
+            && matches!(waiting.child.try_wait(), Ok(None))
+            && send(&waiting, order, files).is_ok()
+        {
+            return Ok(waiting.child);
+        }
+        let waiting = self.child()?;
+        send(&waiting, order, files)?;
+        Ok(waiting.child)
+    }
+
+    fn child(&self) -> io::Result<Waiting> {
+        let (socket, theirs) = UnixStream::pair()?;
+        let child = Command::new(&self.shared.program)
+            .arg("look")
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Waiting { child, socket })
+    }
+}
+
+fn send(to: &Waiting, order: &Order, files: &Files) -> io::Result<()> {
+    let mut all = vec![files.order.as_fd(), files.result.as_fd(), files.minicore.as_fd()];
+    all.extend(order.files.iter().map(AsFd::as_fd));
+    descriptor::send(&to.socket, b"!", &all)
+}
+
+/// Files in memory that go with an order.
+struct Files {
+    order: File,
+    result: File,
+    minicore: File,
+    wants_minicore: bool,
+}
+
+impl Files {
+    fn new(order: &Order) -> io::Result<Self> {
+        if order.files.len() + OWN_FILES > MAX_AT_ONCE {
+            return Err(io::Error::other(format!("the guest's memory is in {} files", order.files.len())));
+        }
+        let make = |name: &str| Ok::<_, io::Error>(File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?));
+        let mut text = make("vmward-order")?;
+        text.write_all(&serde_json::to_vec(&order.request)?)?;
+        Ok(Self {
+            order: text,
+            result: make("vmward-result")?,
+            minicore: make("vmward-minicore")?,
+            wants_minicore: order.request.minicore.is_some(),
+        })
+    }
+
+    fn read(self) -> io::Result<(Wrote, Option<Vec<u8>>)> {
+        let whole = |mut file: File| {
+            let mut bytes = Vec::new();
+            file.rewind()?;
+            file.take(MAX_RESULT).read_to_end(&mut bytes)?;
+            Ok::<_, io::Error>(bytes)
+        };
+        let result = serde_json::from_slice(&whole(self.result)?)?;
+        let minicore = if self.wants_minicore { Some(whole(self.minicore)?) } else { None };
+        Ok((result, minicore.filter(|it| !it.is_empty())))
+    }
+}
