@@ -144,6 +144,15 @@ pub struct Virtqueue {
     /// Completions that the host has published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_idx: Option<u32>,
+    /// Up to which completion QEMU has decided on an interrupt, once it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signalled_used: Option<u32>,
+    /// Descriptors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u32>,
+    /// Guest-physical address of the descriptors: by it a queue is told to be the guest's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desc: Option<u64>,
 }
 
 /// Counters of all block devices at one moment (QMP `query-blockstats`).
@@ -160,6 +169,9 @@ pub struct BlockSample {
 pub struct BlockCounters {
     /// Backend name or QOM path.
     pub device: String,
+    /// QOM path of the device that it is the backend of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qdev: Option<String>,
     /// Completed reads.
     pub rd_ops: u64,
     /// Completed writes.

@@ -78,6 +78,7 @@ fn one(device: &Value) -> Option<BlockCounters> {
     let count = |key| json::number(stats, key).unwrap_or(0);
     let named = |key| json::text(device, key).filter(|it| !it.is_empty());
     Some(BlockCounters {
+        qdev: named("qdev"),
         device: named("device").or_else(|| named("qdev")).or_else(|| named("node-name"))?,
         rd_ops: count("rd_operations"),
         wr_ops: count("wr_operations"),

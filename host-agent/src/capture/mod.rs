@@ -6,6 +6,7 @@
 //! itself. Memory is read without making a page of it resident, so a diagnosis leaves its size as it was.
 
 mod block_stats;
+mod border;
 mod console_tail;
 mod context;
 mod event_history;
@@ -40,6 +41,7 @@ use std::time::Duration;
 
 use vmward_model::{Rung, TransportKind};
 
+pub use border::border;
 pub use context::{
     AskFailure, Console, Context, Monitor, PauseError, Paused, Pauser, Pressed, Question, SysRq, Unreachable,
 };

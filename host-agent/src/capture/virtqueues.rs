@@ -162,6 +162,10 @@ fn virtqueue(path: &str, device: &str, queue: u16, status: &Value) -> Result<Vir
         last_avail_idx: json::small(status, "last-avail-idx"),
         shadow_avail_idx: json::small(status, "shadow-avail-idx"),
         used_idx: json::small(status, "used-idx"),
+        signalled_used: json::small(status, "signalled-used")
+            .filter(|_| status.get("signalled-used-valid").and_then(Value::as_bool) == Some(true)),
+        size: json::small(status, "vring-num"),
+        desc: json::number(status, "vring-desc"),
     })
 }
 

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use vmward_kernel_facts::machine::{BlockRequest, Disk};
 
+use super::bio;
 use super::clock;
 use super::device;
 use super::object::{Object, symbol};
@@ -91,6 +92,7 @@ fn read_disk(gendisk: Object<'_, '_>) -> Result<Disk, ReadError> {
             read_queue(queue, hardware, now, &mut disk)?;
         }
         disk.in_flight.sort_by_key(|it| std::cmp::Reverse(it.age_ms));
+        disk.in_flight.iter_mut().take(bio::MAX_REQUESTS).for_each(|it| bio::carry(kernel, it));
     }
     Ok(disk)
 }

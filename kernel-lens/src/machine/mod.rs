@@ -3,6 +3,7 @@
 //! Each file has a `read` that gives plain data. Types of variables are written down here, since BTF has
 //! none for them; layouts of structures come from BTF.
 
+mod bio;
 pub mod block;
 pub mod clock;
 mod device;

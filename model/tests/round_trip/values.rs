@@ -297,31 +297,40 @@ fn vcpus() -> impl Strategy<Value = Vcpus> {
 }
 
 fn queues() -> impl Strategy<Value = Vec<QueueSample>> {
-    let indices = (option::of(any::<u32>()), option::of(any::<u32>()), option::of(any::<u32>()));
+    let index = || option::of(any::<u32>());
+    let indices = (index(), index(), index(), index(), index(), option::of(any::<u64>()));
     let queue = (text(), text(), any::<u32>(), any::<u32>(), indices).prop_map(
-        |(path, device, queue, inuse, (last_avail_idx, shadow_avail_idx, used_idx))| Virtqueue {
-            path,
-            device,
-            queue,
-            inuse,
-            last_avail_idx,
-            shadow_avail_idx,
-            used_idx,
+        |(path, device, queue, inuse, indices)| {
+            let (last_avail_idx, shadow_avail_idx, used_idx, signalled_used, size, desc) = indices;
+            Virtqueue {
+                path,
+                device,
+                queue,
+                inuse,
+                last_avail_idx,
+                shadow_avail_idx,
+                used_idx,
+                signalled_used,
+                size,
+                desc,
+            }
         },
     );
     vec((any::<u64>(), vec(queue, 0..3)).prop_map(|(at_ms, queues)| QueueSample { at_ms, queues }), 0..3)
 }
 
 fn blocks() -> impl Strategy<Value = Vec<BlockSample>> {
-    let counters = (text(), any::<[u64; 6]>()).prop_map(|(device, it)| BlockCounters {
-        device,
-        rd_ops: it[0],
-        wr_ops: it[1],
-        flush_ops: it[2],
-        rd_bytes: it[3],
-        wr_bytes: it[4],
-        failed_ops: it[5],
-    });
+    let counters =
+        (text(), option::of(text()), any::<[u64; 6]>()).prop_map(|(device, qdev, it)| BlockCounters {
+            device,
+            qdev,
+            rd_ops: it[0],
+            wr_ops: it[1],
+            flush_ops: it[2],
+            rd_bytes: it[3],
+            wr_bytes: it[4],
+            failed_ops: it[5],
+        });
     vec((any::<u64>(), vec(counters, 0..3)).prop_map(|(at_ms, devices)| BlockSample { at_ms, devices }), 0..3)
 }
 
