@@ -45,7 +45,24 @@ pub fn chart<'a>(
             problems: &it.problems,
             cost: it.cost,
         }),
+        border: kernel.and_then(|it| it.border.as_ref()),
+        kernel_log: None,
     }
+}
+
+/// Bytes of a kernel's log that a chart is given: far more than it shows.
+const LOG_TAIL: usize = 256 << 10;
+
+/// The end of a kernel's log, from the beginning of a line on.
+pub fn log_tail(log: &[u8]) -> String {
+    let tail = &log[log.len().saturating_sub(LOG_TAIL)..];
+    let whole = if tail.len() < log.len() {
+        let newline = tail.iter().position(|it| *it == b'\n').map_or(tail.len(), |at| at + 1);
+        &tail[newline..]
+    } else {
+        tail
+    };
+    String::from_utf8_lossy(whole).into_owned()
 }
 
 /// The words about a finding; none without a catalogue.
@@ -58,5 +75,19 @@ pub fn words(finding: &Finding, catalogue: Option<&Catalogue>) -> Words {
         causes: words.causes,
         next_steps: words.next_steps,
         links: words.links,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_of_a_log_begins_with_a_whole_line() {
+        assert_eq!(log_tail(b"[ 1.0] a\n[ 2.0] b\n"), "[ 1.0] a\n[ 2.0] b\n");
+        let line = "[    1.000000] 0123456789\n";
+        let tail = log_tail(line.repeat(20_000).as_bytes());
+        assert!(tail.len() <= LOG_TAIL && tail.starts_with("[    1.0") && tail.ends_with("9\n"));
+        assert_eq!(log_tail(&vec![b'x'; LOG_TAIL + 1]), "");
     }
 }

@@ -22,7 +22,7 @@ mod tar_entry;
 mod unpack;
 
 pub use archive::pack;
-pub use chart::{chart, words};
+pub use chart::{chart, log_tail, words};
 pub use digest::digest;
 pub use import::{CHUNK, ImportError, Imported, Receiver, import};
 pub use limits::{Limits, OpenError};

@@ -125,7 +125,10 @@ impl Catalogue {
         };
         let values = Values { details: &finding.details, general: entry.blanks.as_ref() };
         let fill = |text: &String| fill(text, values);
-        let all = |texts: &Option<Vec<String>>| texts.iter().flatten().map(fill).collect();
+        // An item that is all in brackets may have nothing to say.
+        let all = |texts: &Option<Vec<String>>| {
+            texts.iter().flatten().map(fill).filter(|it| !it.is_empty()).collect()
+        };
         Words {
             sentence: entry.sentence.as_ref().map(fill).unwrap_or_default(),
             detail: entry.detail.as_ref().map(fill).unwrap_or_default(),

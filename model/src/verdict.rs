@@ -40,7 +40,7 @@ classes! {
     InitDied = "init-died",
     /// The kernel oopsed and went on.
     KernelOops = "kernel-oops",
-    /// Every vCPU spins with interrupts on; ordinary tasks do not get to run.
+    /// CPUs spin with interrupts on, and what needs them does not get to run.
     CpuSpin = "cpu-spin",
     /// One or more vCPUs spin with interrupts off.
     IrqOffSpin = "irq-off-spin",

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use vmward_kernel_facts::{CpuStack, ExaminationCost, KernelIdentity, Machine, MemSummary, Task, WaitGraph};
+use vmward_kernel_facts::{
+    Border, CpuStack, ExaminationCost, KernelIdentity, Machine, MemSummary, Task, WaitGraph,
+};
 use vmward_model::observed::Observed;
 use vmward_model::{Class, Digest, Event, Manifest, ProbeAnswer};
 
@@ -33,6 +35,10 @@ pub struct Chart<'a> {
     pub sysrq: Option<Sysrq>,
     /// What only memory tells.
     pub lens: Option<Lens<'a>>,
+    /// Requests of virtio devices, seen from both sides.
+    pub border: Option<&'a Border>,
+    /// The end of the kernel's log, where whoever shows the chart has it at hand.
+    pub kernel_log: Option<String>,
 }
 
 /// What a look at the guest's memory told beside tasks and CPUs.

@@ -63,6 +63,8 @@ pub enum Block {
     Ladder(Ladder),
     /// Who waits for whom.
     Waits(WaitMap),
+    /// Stations of a request, from the one that asks to the one that answers.
+    Way(Vec<Station>),
     /// Blocks under a heading of their own.
     Headed {
         /// The heading.
@@ -123,6 +125,17 @@ impl Line {
     pub fn plain(text: impl Into<Text>) -> Line {
         Line { text: text.into(), mark: None, faint: false }
     }
+}
+
+/// Where a request passes.
+#[derive(Clone, Debug)]
+pub struct Station {
+    /// Who or what.
+    pub title: Text,
+    /// What was seen there, a line each.
+    pub lines: Vec<Text>,
+    /// What it owes, if it does.
+    pub owes: Option<Text>,
 }
 
 /// Tasks that stand at the same place.

@@ -19,7 +19,7 @@ mod wait_map;
 
 pub use chart::{Again, Chart, Lens, Place, Raw, Sysrq, Words};
 pub use diagram::{Ladder, Outcome, Step};
-pub use document::{Block, Document, Line, Moment, Section, Sign, TaskGroup};
-pub use section::{document, document_at};
+pub use document::{Block, Document, Line, Moment, Section, Sign, Station, TaskGroup};
+pub use section::{LOG_KIND, document, document_at};
 pub use value::{Form, Href, Tone, Value};
 pub use wait_map::{Role, WaitMap, Waiter};

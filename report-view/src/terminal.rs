@@ -1,7 +1,7 @@
 //! Renders a document as plain text for a terminal of some width, coloured or not.
 
 use crate::diagram::Ladder;
-use crate::document::{Block, Document, Line, Moment, Sign, TaskGroup};
+use crate::document::{Block, Document, Line, Moment, Sign, Station, TaskGroup};
 use crate::escape::Text;
 use crate::value::Value;
 use crate::wait_map::WaitMap;
@@ -93,6 +93,17 @@ impl Out {
             }
             Block::Waits(map) => {
                 self.table(&WaitMap::head(), &map.table, indent);
+            }
+            Block::Way(stations) => {
+                for (n, Station { title, lines, owes }) in stations.iter().enumerate() {
+                    let arrow = if n == 0 { "   " } else { "-> " };
+                    let lines = lines.iter().map(Text::as_str).collect::<Vec<_>>().join("; ");
+                    let (mark, style, owes) = match owes {
+                        Some(it) => (">> ", Some(Style::Trouble), format!(" [{it}]")),
+                        None => (arrow, None, String::new()),
+                    };
+                    self.hanging(mark, &format!("{title}{owes}: {lines}"), indent, style);
+                }
             }
             Block::Headed { title, blocks, .. } => {
                 let end = if blocks.is_empty() { "." } else { ":" };

@@ -72,7 +72,8 @@ export class Agent {
     return incident;
   }
 
-  /** Sends the recorded report as that of guest `n`. `change` may change its manifest and case first. */
+  /** Sends the recorded report as that of guest `n`. `change` may change its manifest and case first, and give
+   *  contents of further artifacts. */
   async report(n, name, known, change = () => {}) {
     const manifest = JSON.parse(readFileSync(new URL("manifest.json", recorded)));
     const entry = manifest.artifacts.find((it) => it.kind === "case");
@@ -82,15 +83,16 @@ export class Agent {
     incident.guest = facts.guest = id(n);
     incident.guest_name = name;
     manifest.host = "recorded-host";
-    change(manifest, facts);
+    const more = change(manifest, facts) ?? [];
     const bytes = Buffer.from(JSON.stringify(facts));
     entry.size = bytes.length;
     entry.sha256 = digest(bytes);
-    await this.#upload(bytes);
+    for (const it of [bytes, ...more]) await this.#upload(it);
+    const sent = new Set(more.map(digest));
     const here = new Set(readdirSync(new URL("artifacts/", recorded)));
     const withheld = new Set();
     for (const it of manifest.artifacts) {
-      if (it === entry) continue;
+      if (it === entry || sent.has(it.sha256)) continue;
       if (here.has(`${it.sha256}.txt`)) await this.#upload(readFileSync(new URL(`artifacts/${it.sha256}.txt`, recorded)));
       else withheld.add(it.sha256);
     }

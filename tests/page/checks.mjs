@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createHash } from "node:crypto";
 import { HOST, HOSTILE } from "./agent.mjs";
+import { LOG, withLens } from "./lens.mjs";
 
 const check = (title, run) => Object.assign(run, { title });
 const PAGES = [["overview", "/"], ["guests", "/guests"], ["incidents", "/incidents"], ["hosts", "/hosts"]];
@@ -14,6 +15,7 @@ const guests = (open) => [
   { n: 2, name: HOSTILE, well: false },
   { n: 3, name: "web-1" },
   { n: 4, name: "db-replica", state: "paused" },
+  { n: 5, name: "lens-1", well: false },
 ];
 
 export const a_controller_without_guests = check("an empty controller says what to do", async (looker, world) => {
@@ -35,10 +37,12 @@ export const b_reports_arrive = check("an agent's reports and guests are there",
     const console_ = facts.observed.console;
     console_.tail = ["[    1.0] Linux", "[   17.2] BUG: unable to handle page fault </pre><script>window.hacked=3</script>", HOSTILE];
     console_.trouble = [{ kind: "oops", title: "BUG: unable to handle page fault", ago_ms: 3000, bytes: [0, 9], fatal: true }];
-    for (const it of facts.kernel.tasks) it.comm = HOSTILE;
+    const more = withLens(manifest, facts, HOSTILE);
     manifest.incident.findings[0].evidence[0].text = HOSTILE;
     manifest.incident.notice.scenario = HOSTILE;
+    return more;
   });
+  world.lens = await agent.report(5, "lens-1", undefined, (manifest, facts) => withLens(manifest, facts));
   await agent.status(guests(world.incident));
   const page = await looker.open();
   await looker.go("/");
@@ -66,7 +70,7 @@ export const c_list_and_filter = check("guests and incidents are listed and narr
   await page.getByLabel("host").selectOption(HOST);
   await page.getByRole("button", { name: "Narrow" }).click();
   await page.waitForURL(/class=lock-wait/);
-  assert.equal(await rows.count(), 2);
+  assert.equal(await rows.count(), 3);
   await page.getByLabel("class").selectOption("panicked");
   await page.getByRole("button", { name: "Narrow" }).click();
   await page.waitForURL(/class=panicked/);
@@ -112,6 +116,36 @@ export const e_ladder = check("the steps are drawn, and told to who cannot see",
   assert.match(await drawing.locator("desc").textContent(), /20 steps, up to rung L3: 15 done, 1 partial, 4 skipped/);
   assert.equal(await drawing.locator("path.skipped").count(), 4 + 1, "four steps and the legend");
   await page.locator("figure.ladder").screenshot({ path: world.shot("ladder") });
+});
+
+export const e_lens = check("who waits for whom and who owes whom are drawn, and told to who cannot see", async (looker, world) => {
+  for (const [look, options] of [
+    ["light", {}],
+    ["dark", { colorScheme: "dark" }],
+    ["narrow", { viewport: { width: 400, height: 800 } }],
+  ]) {
+    const page = await looker.open(options);
+    await looker.go(`/incidents/${world.lens}`);
+    assert.match(await page.locator("h1").textContent(), /2 tasks of the guest wait for lock-holder \(pid 96\)/);
+    const drawing = page.getByRole("img", { name: "Who waits for whom" });
+    await drawing.scrollIntoViewIfNeeded();
+    assert.match(await drawing.locator("desc").textContent(), /2 tasks wait for lock-holder \(pid 96\), which waits for a page of a file/);
+    assert.equal(await drawing.locator("rect.root").count(), 1);
+    assert.match(await drawing.locator("text.name").nth(1).textContent(), /^root: lock-holder \(pid 96\)/);
+    assert.equal(await drawing.locator("path.edge").count(), 3);
+    assert.equal(await page.locator("#waits tbody tr").count(), 3);
+    const owes = page.locator("#border .owes");
+    assert.match(await owes.textContent(), /on the host.*owes the answer.*nbd\+unix/s);
+    assert.equal(await page.locator("#border ol.way > li").count(), 4);
+    assert.match(await page.locator("#kernel").textContent(), /6\.1\.0-50-cloud-amd64.*Run queues.*Memory and who has it.*Disks/s);
+    await looker.isSound(`a look at memory, ${look}`);
+    for (const part of ["waits", "border", "kernel"]) await page.locator(`#${part}`).screenshot({ path: world.shot(`${part}-${look}`) });
+  }
+  const page = looker.page;
+  await page.locator("#kernel-log summary").click();
+  assert.match(await page.locator("#kernel-log mark").first().textContent(), /blocked for more than 10 seconds/);
+  const [saved] = await Promise.all([page.waitForEvent("download"), page.locator("#kernel-log a[download]").click()]);
+  assert.equal(readFileSync(await saved.path(), "utf8"), LOG);
 });
 
 export const f_raw_artifact = check("a raw artifact is saved, never shown", async (looker, world) => {

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use vmward_bundle::words;
 use vmward_findings::catalogue::Catalogue;
 use vmward_findings::{CASE_KIND, Case};
-use vmward_report_view::{Again, Document, Place, Raw, document_at};
+use vmward_report_view::{Again, Document, LOG_KIND, Place, Raw, document_at};
 
 use crate::AppState;
 use crate::artifacts::ArtifactError;
@@ -15,6 +15,8 @@ use crate::store::view::IncidentDetail;
 
 /// Most bytes of a case that is read for a page.
 const CASE_BYTES: u64 = 8 << 20;
+/// Most bytes of a kernel's log that is read for a page.
+const LOG_BYTES: u64 = 4 << 20;
 
 /// The words that ship with this build. They are tested to load, so that there is no error to tell.
 static CATALOGUE: LazyLock<Option<Catalogue>> = LazyLock::new(|| Catalogue::built_in().ok());
@@ -29,9 +31,10 @@ pub(super) async fn of(state: &AppState, detail: &IncidentDetail) -> (Option<Doc
         Ok(it) => (it, detail.not_concluded.clone()),
         Err(why) => (None, why),
     };
+    let log = read_log(state, detail).await;
     let detail = detail.clone();
     // A large case takes its time: not on a thread that serves others.
-    match tokio::task::spawn_blocking(move || draw(&detail, case.as_deref())).await {
+    match tokio::task::spawn_blocking(move || draw(&detail, case.as_deref(), log.as_deref())).await {
         Ok((chart, "")) => (chart, note),
         Ok((chart, why)) => (chart, why.to_owned()),
         Err(error) => {
@@ -62,7 +65,26 @@ async fn read(state: &AppState, detail: &IncidentDetail) -> Result<Option<bytes:
     }
 }
 
-fn draw(detail: &IncidentDetail, case: Option<&[u8]>) -> (Option<Document>, &'static str) {
+/// The kernel's log, if it is here; a chart without it is a chart all the same.
+async fn read_log(state: &AppState, detail: &IncidentDetail) -> Option<bytes::Bytes> {
+    let artifact = detail.manifest.as_ref()?.artifacts.iter().find(|it| it.kind == LOG_KIND)?;
+    if detail.withheld.contains(&artifact.sha256) {
+        return None;
+    }
+    match state.artifacts.read(&artifact.sha256, LOG_BYTES).await {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            tracing::info!("the kernel's log of incident {} is not shown: {error}", detail.row.id);
+            None
+        }
+    }
+}
+
+fn draw(
+    detail: &IncidentDetail,
+    case: Option<&[u8]>,
+    log: Option<&[u8]>,
+) -> (Option<Document>, &'static str) {
     let Some(manifest) = &detail.manifest else { return (None, "") };
     let mut note = "";
     let case: Option<Case> = case.and_then(|bytes| {
@@ -75,7 +97,8 @@ fn draw(detail: &IncidentDetail, case: Option<&[u8]>) -> (Option<Document>, &'st
     let conclusion = detail.conclusion.as_ref();
     let undecided = conclusion.map(|it| it.undecided.as_slice()).unwrap_or_default();
     let catalogue = CATALOGUE.as_ref();
-    let chart = vmward_bundle::chart(manifest, case.as_ref(), undecided, catalogue);
+    let mut chart = vmward_bundle::chart(manifest, case.as_ref(), undecided, catalogue);
+    chart.kernel_log = log.map(vmward_bundle::log_tail);
     let again = conclusion.map(|it| Again {
         class: it.class,
         sentence: it.findings.first().map(|it| words(it, catalogue).sentence).unwrap_or_default(),

@@ -11,7 +11,7 @@
 use vmward_kernel_facts::WaitKind;
 use vmward_model::{Class, Confidence};
 
-use super::{Checked, Draft, Rule};
+use super::{Checked, Draft, Rule, disk_overdue};
 use crate::Case;
 use crate::sign::disk::{self, Owing};
 use crate::sign::{console, count, task};
@@ -31,7 +31,8 @@ impl Rule for DiskStall {
         let Some(owing) = disk::owing(case) else {
             return Checked::Unknown("virtqueues were not sampled over time".to_owned());
         };
-        if owing.is_empty() {
+        // Where memory tells more, another rule says the same with the requests and who owes the answer.
+        if owing.is_empty() || matches!(disk_overdue::DiskOverdue.check(case), Checked::Yes(_)) {
             return Checked::No;
         }
         let mut draft = owed(Draft::new(Confidence::Possible), &owing);

@@ -12,10 +12,10 @@
 use vmward_kernel_facts::{WaitKind, WaitRoot};
 use vmward_model::{Class, Confidence};
 
-use super::{Checked, Draft, Rule};
+use super::{Checked, Draft, Rule, memory_thrash};
 use crate::Case;
 use crate::sign::wait::{NOT_READ, SOURCE, Waits};
-use crate::sign::{age, count, disk};
+use crate::sign::{age, count, disk, memory};
 
 pub(super) struct LockChain;
 
@@ -73,6 +73,14 @@ impl Rule for LockChain {
         if waits_for.is_some_and(WaitKind::is_io) {
             draft = storage(case, draft);
         }
+        // Whoever brings pages in holds the lock of its address space: those that wait for that one wait for
+        // memory.
+        let short = memory::seen(case).is_some_and(|it| memory::is_short(&it));
+        let owing = disk::owing(case).is_some_and(|it| !it.is_empty());
+        if !owing && short && !memory_thrash::reclaiming(case).is_empty() {
+            draft = draft.although(SOURCE, "memory is short: locks are held while pages come in");
+            draft.confidence = Confidence::Possible;
+        }
         Checked::Yes(draft)
     }
 }
@@ -91,7 +99,7 @@ fn storage(case: &Case, mut draft: Draft) -> Draft {
         draft = draft.because(SOURCE, it.sentence()).detail("disk", it.name);
     }
     let owing = disk::owing(case).unwrap_or_default();
-    if owing.is_empty() && disk::ops_per_second(case).is_some_and(|it| it >= 20.0) {
+    if owing.is_empty() && disk::moves(case) {
         draft = draft.although("capture:blocks", "the disks are busy: locks may be held long and move");
         draft.confidence = Confidence::Possible;
     }

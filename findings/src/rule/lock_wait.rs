@@ -91,7 +91,7 @@ impl Rule for LockWait {
         }
         // Whoever brings pages in holds the lock of its address space: those that wait for that one wait
         // for memory.
-        let short = case.kernel.memory.as_ref().is_some_and(memory::is_short);
+        let short = memory::seen(case).is_some_and(|it| memory::is_short(&it));
         if owing.is_empty() && short && !memory_thrash::reclaiming(case).is_empty() {
             draft = draft.although(task::source(case), "memory is short: locks are held while pages come in");
             draft.confidence = Confidence::Possible;

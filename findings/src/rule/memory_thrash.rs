@@ -9,7 +9,7 @@
 
 use vmward_model::{Class, Confidence};
 
-use super::{Checked, Draft, Rule};
+use super::{Checked, Draft, Rule, memory_exhausted};
 use crate::Case;
 use crate::sign::{console, count, disk, memory, task};
 
@@ -46,13 +46,17 @@ impl Rule for MemoryThrash {
     }
 
     fn check(&self, case: &Case) -> Checked {
+        // It says the same and names who has the memory.
+        if matches!(memory_exhausted::MemoryExhausted.check(case), Checked::Yes(_)) {
+            return Checked::No;
+        }
         let ops = disk::ops_per_second(case);
         // Swap on a slow disk: few operations, each of them large, and never an idle moment.
         let slow = disk::works_all_along(case) == Some(true);
         let moves = slow || ops.is_some_and(|it| it >= BUSY_OPS);
         let reclaiming = reclaiming(case);
         let killed = console::trouble(case, &["oom-kill"]).filter(|it| it.ago_ms <= 300_000).count();
-        let Some(seen) = &case.kernel.memory else {
+        let Some(seen) = memory::seen(case) else {
             if moves && reclaiming.len() >= 2 {
                 let draft = evidence(case, Draft::new(Confidence::Possible), &reclaiming, ops, killed);
                 return Checked::Yes(
@@ -61,7 +65,7 @@ impl Rule for MemoryThrash {
             }
             return Checked::Unknown("the kernel's account of memory was not captured".to_owned());
         };
-        if !memory::is_short(seen) {
+        if !memory::is_short(&seen) {
             return Checked::No;
         }
         if reclaiming.is_empty() && !moves && killed == 0 {
@@ -71,7 +75,7 @@ impl Rule for MemoryThrash {
         let mut draft =
             Draft::new(if both || killed > 0 { Confidence::Likely } else { Confidence::Possible })
                 .because(task::source(case), "free memory is at the kernel's low marks");
-        if let Some(used) = memory::swap_used_percent(seen) {
+        if let Some(used) = memory::swap_used_percent(&seen) {
             draft = draft
                 .because(task::source(case), format!("{used} % of swap is in use"))
                 .detail("swap_used", used);
@@ -99,7 +103,7 @@ pub(super) fn reclaiming(case: &Case) -> Vec<&vmward_kernel_facts::Task> {
     tasks
 }
 
-fn evidence(
+pub(super) fn evidence(
     case: &Case,
     mut draft: Draft,
     reclaiming: &[&vmward_kernel_facts::Task],

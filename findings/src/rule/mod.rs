@@ -9,6 +9,7 @@ mod console_lost;
 mod console_unreachable;
 mod cpu_spin;
 mod deadlock;
+mod disk_overdue;
 mod disk_stall;
 mod fs_frozen;
 mod host_pressure;
@@ -18,18 +19,24 @@ mod irq_off_spin;
 mod kernel_oops;
 mod lock_chain;
 mod lock_wait;
+mod memory_exhausted;
 mod memory_thrash;
 mod monitor_busy;
 mod monitor_unusable;
 mod not_running;
+mod oops_in_memory;
+mod panic_in_memory;
 mod panicked;
 mod process_limit;
 mod qemu_gone;
 mod qemu_stuck;
 mod qemu_thread_blocked;
+mod rcu_stall;
+mod soft_lockup;
 mod sysrq_refused;
 mod userspace_hung;
 mod well;
+mod workqueue_hung;
 
 use std::collections::BTreeMap;
 
@@ -141,18 +148,24 @@ pub static RULES: &[Registered] = &[
     decides("VW1002", 20, &qemu_stuck::QemuStuck),
     decides("VW1101", 30, &init_died::InitDied),
     decides("VW1102", 40, &panicked::Panicked),
+    decides("VW1104", 45, &panic_in_memory::PanicInMemory),
     decides("VW1103", 50, &kernel_oops::KernelOops),
     decides("VW1003", 55, &not_running::NotRunning),
     decides("VW1201", 60, &irq_off_spin::IrqOffSpin),
     decides("VW1401", 70, &process_limit::ProcessLimit),
+    decides("VW1403", 78, &memory_exhausted::MemoryExhausted),
     decides("VW1402", 80, &memory_thrash::MemoryThrash),
-    decides("VW1304", 82, &deadlock::Deadlock),
-    decides("VW1305", 84, &fs_frozen::FsFrozen),
+    decides("VW1203", 81, &soft_lockup::SoftLockup),
+    decides("VW1204", 82, &rcu_stall::RcuStall),
+    decides("VW1304", 84, &deadlock::Deadlock),
+    decides("VW1305", 85, &fs_frozen::FsFrozen),
     decides("VW1303", 86, &lock_chain::LockChain),
     decides("VW1302", 90, &lock_wait::LockWait),
+    decides("VW1306", 98, &disk_overdue::DiskOverdue),
     decides("VW1301", 100, &disk_stall::DiskStall),
     decides("VW1601", 110, &boot_stuck::BootStuck),
     decides("VW1202", 120, &cpu_spin::CpuSpin),
+    decides("VW1105", 125, &oops_in_memory::OopsInMemory),
     decides("VW1701", 130, &busy::Busy),
     decides("VW1502", 140, &console_lost::ConsoleLost),
     decides("VW1501", 150, &userspace_hung::UserspaceHung),
@@ -164,4 +177,5 @@ pub static RULES: &[Registered] = &[
     adds("VW1905", &host_pressure::HostPressure),
     adds("VW1906", &qemu_thread_blocked::QemuThreadBlocked),
     adds("VW1907", &io_errors::IoErrors),
+    adds("VW1908", &workqueue_hung::WorkqueueHung),
 ];

@@ -129,6 +129,11 @@ pub(crate) fn works_all_along(case: &Case) -> Option<bool> {
     Some(last.queues.iter().filter(|it| is_disk(it)).any(works))
 }
 
+/// Whether disks are seen to complete requests: many, or few of a slow disk that never rests.
+pub(crate) fn moves(case: &Case) -> bool {
+    works_all_along(case) == Some(true) || ops_per_second(case).is_some_and(|it| it >= 20.0)
+}
+
 /// Whether no disk queue holds a request at the last look; `None` where queues were not read.
 pub(crate) fn nothing_in_flight(case: &Case) -> Option<bool> {
     let last = case.observed.queues.as_ref()?.last()?;

@@ -1,6 +1,16 @@
 //! What the guest's kernel says of its memory.
 
+use std::borrow::Cow;
+
 use vmward_kernel_facts::MemSummary;
+
+use crate::Case;
+
+/// The kernel's account of its memory: by SysRq, else as it was read.
+pub(crate) fn seen(case: &Case) -> Option<Cow<'_, MemSummary>> {
+    let told = case.kernel.memory.as_ref().map(Cow::Borrowed);
+    told.or_else(|| Some(Cow::Owned(case.kernel.look.as_ref()?.machine.memory.as_ref()?.summary())))
+}
 
 /// Memory is short: every zone that matters is at or below the mark up to which the kernel frees
 /// pages, and what could be freed cheaply is gone: swap is well used, or file pages are few.

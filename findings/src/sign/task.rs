@@ -7,7 +7,13 @@ use crate::Case;
 
 /// Where the lists of tasks come from.
 pub(crate) fn source(case: &Case) -> &'static str {
-    if case.kernel.look.is_some() { wait::SOURCE } else { "capture:sysrq" }
+    if from_memory(case) { wait::SOURCE } else { "capture:sysrq" }
+}
+
+/// Whether the lists of tasks were read from memory: of a kernel without types SysRq has to tell them.
+fn from_memory(case: &Case) -> bool {
+    let listed = || case.kernel.tasks.iter().chain(&case.kernel.blocked).flatten();
+    case.kernel.look.is_some() && listed().all(|it| it.address.is_some())
 }
 
 /// Tasks in uninterruptible sleep. Where they were listed twice (SysRq `w` and `t`), only those that
@@ -15,7 +21,7 @@ pub(crate) fn source(case: &Case) -> &'static str {
 /// memory, only those that have stood there for long. `None` where no list was got.
 pub(crate) fn blocked(case: &Case) -> Option<Vec<&Task>> {
     let is_blocked = |it: &&Task| it.is_blocked();
-    if case.kernel.look.is_some() {
+    if from_memory(case) {
         let listed = case.kernel.tasks.as_ref().or(case.kernel.blocked.as_ref())?;
         // Whose age is not known may be stuck, which is no sign in a guest that nobody complains of.
         let stands =

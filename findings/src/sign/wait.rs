@@ -8,7 +8,7 @@ use super::age;
 use crate::{Case, Look};
 
 /// Where evidence of a look at memory comes from.
-pub(crate) const SOURCE: &str = "capture:lens";
+pub(crate) const SOURCE: &str = "capture:memory";
 
 /// Why a rule that needs a look at memory cannot tell.
 pub(crate) const NOT_READ: &str = "the guest's memory was not read";

@@ -3,7 +3,7 @@
 
 use vmward_findings::catalogue::Catalogue;
 use vmward_findings::conclude;
-use vmward_report_view::{Document, document};
+use vmward_report_view::{Document, LOG_KIND, document};
 
 use super::{Bundle, OpenError};
 
@@ -14,6 +14,7 @@ use super::{Bundle, OpenError};
 pub fn chart(bundle: &Bundle, catalogue: &Catalogue) -> Result<Document, OpenError> {
     let case = bundle.case()?;
     let undecided = case.as_ref().map(|it| conclude(it).undecided).unwrap_or_default();
-    let chart = vmward_bundle::chart(bundle.manifest(), case.as_ref(), &undecided, Some(catalogue));
+    let mut chart = vmward_bundle::chart(bundle.manifest(), case.as_ref(), &undecided, Some(catalogue));
+    chart.kernel_log = bundle.artifact_of_kind(LOG_KIND)?.map(|it| vmward_bundle::log_tail(&it));
     Ok(document(&chart))
 }

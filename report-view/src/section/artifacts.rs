@@ -41,7 +41,7 @@ pub(super) fn section(chart: &Chart<'_>, place: &Place) -> Section {
     make("artifacts", "Raw artifacts", blocks)
 }
 
-fn file(artifact: &Artifact, raw: &Raw) -> Value {
+pub(super) fn file(artifact: &Artifact, raw: &Raw) -> Value {
     let name = artifact.sha256.as_str();
     match raw {
         Raw::InBundle => Value::code(format!("artifacts/{name}")),

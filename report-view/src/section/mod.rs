@@ -1,9 +1,13 @@
-//! The sections of a chart, in reading order: verdict, who waits for whom, timeline, tasks, console, host, machine, steps,
+//! The sections of a chart, in reading order: verdict, who waits for whom, who owes whom, timeline, tasks, kernel, console, host, machine, steps,
 //! artifacts.
 
 mod artifacts;
+mod border;
 mod console;
 mod host;
+mod kernel;
+mod kernel_log;
+mod kernel_memory;
 mod machine;
 mod steps;
 mod tasks;
@@ -12,6 +16,7 @@ mod verdict;
 mod waits;
 
 pub(crate) use artifacts::bytes;
+pub use kernel_log::LOG_KIND;
 pub(crate) use timeline::event as event_text;
 use vmward_model::Class;
 
@@ -49,8 +54,11 @@ pub fn document_at(chart: &Chart<'_>, place: &Place) -> Document {
     let mut sections = vec![
         verdict::section(chart),
         waits::section(chart),
+        border::section(chart),
         timeline::section(chart),
         tasks::section(chart),
+        kernel::section(chart),
+        kernel_log::section(chart, place),
         console::section(chart),
         host::section(chart),
         machine::section(chart),

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use vmward_kernel_facts::{
-    Frame, MemSummary, StackGroup, Task, TaskState, WaitKind, fold_stacks, wait_of_stack,
+    Frame, MemSummary, StackGroup, Task, TaskKind, TaskState, WaitKind, fold_stacks, wait_of_stack,
 };
 
-use super::section as make;
+use super::{age, section as make};
 use crate::chart::{Chart, Sysrq};
 use crate::document::{Block, Line, Section, TaskGroup};
 use crate::escape::Text;
@@ -62,6 +62,8 @@ fn by_state(chart: &Chart<'_>) -> (Vec<Task>, Vec<Task>, Vec<Task>) {
     for task in chart.tasks.unwrap_or_default() {
         match task.state {
             _ if task.pid.is_some_and(|pid| known.contains(&pid)) => {}
+            // A CPU's own rest: what the CPUs ran is told beside.
+            _ if task.kind == Some(TaskKind::Idle) => {}
             Some(TaskState::D) => blocked.push(task.clone()),
             Some(TaskState::R) => running.push(task.clone()),
             _ => rest.push(task.clone()),
@@ -113,6 +115,13 @@ fn group(tasks: &[Task], group: &StackGroup, open: bool) -> TaskGroup {
         marked |= here;
         Line { mark: here.then(|| "waits here".into()), ..frame(it) }
     });
+    // How long they have been there, where it was read from memory.
+    let ages = group.members.iter().filter_map(|it| tasks.get(*it)?.in_state).map(|it| it.ns / 1_000_000);
+    let what = match ages.max().filter(|_| group.state != Some(TaskState::R)) {
+        Some(ms) if group.members.len() == 1 => format!("{what} for {}", age(ms)),
+        Some(ms) => format!("{what} for up to {}", age(ms)),
+        None => what,
+    };
     TaskGroup {
         count: group.members.len(),
         state: group.state.map_or('?', TaskState::letter).to_string().into(),

@@ -42,7 +42,16 @@ pub(super) fn section(chart: &Chart<'_>) -> Section {
         blocks.push(Block::Fold { summary, open: incident.findings.is_empty(), blocks: vec![signs] });
     }
     if !chart.undecided.is_empty() {
-        let items = chart.undecided.iter().map(|(rule, why)| Text::new(format!("{rule}: {why}"))).collect();
+        // Many rules miss the same thing.
+        let mut missing: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (rule, why) in &chart.undecided {
+            match missing.iter_mut().find(|it| it.0 == why) {
+                Some(it) => it.1.push(rule),
+                None => missing.push((why, vec![rule])),
+            }
+        }
+        let items =
+            missing.iter().map(|(why, rules)| Text::new(format!("{}: {why}", rules.join(", ")))).collect();
         let summary = "what could not be told".into();
         blocks.push(Block::Fold { summary, open: false, blocks: vec![Block::Items(items)] });
     }

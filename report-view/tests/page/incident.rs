@@ -1,7 +1,7 @@
 //! An incident with something in every field that a guest, or whoever made the bundle, may write.
 
 use serde_json::{Value, json};
-use vmward_kernel_facts::{CpuStack, KernelIdentity, Machine, MemSummary, Task, WaitEdge, WaitGraph};
+use vmward_kernel_facts::{Border, CpuStack, KernelIdentity, Machine, MemSummary, Task, WaitEdge, WaitGraph};
 use vmward_model::Class;
 use vmward_model::observed::Observed;
 use vmward_model::{Event, Manifest, ProbeAnswer};
@@ -21,6 +21,7 @@ pub struct Incident {
     waits: WaitGraph,
     machine: Machine,
     problems: Vec<String>,
+    border: Border,
     text: String,
 }
 
@@ -49,12 +50,58 @@ fn wait(text: &str, waiter: u32, kind: &str, owners: &[u32], proof: &str) -> Wai
 
 fn machine(text: &str) -> Value {
     let request = json!({ "operation": text, "sector": 8, "bytes": 4096, "queue": 0, "tag": 1, "age_ms": 5000, "completed": false, "address": 1 });
+    let task = json!({ "pid": 8, "comm": text, "address": 1 });
     json!({
+        "system": {
+            "release": text, "version": text, "node": text, "machine": text, "command_line": text, "load": { "one": 5, "five": 10, "fifteen": 120 },
+            "tainted": 128, "taints": [{ "bit": 7, "letter": "D", "reason": text }], "online": [0],
+            "panic": { "cpu": 0, "oops_in_progress": 0, "panic_on_oops": false, "panic_timeout": 0 }
+        },
+        "run_queues": [{
+            "cpu": 0, "current": task, "idle": false, "current_nsec": 7_000_000_000u64, "clock_nsec": 1, "nr_running": 2, "fair": 2, "real_time": 0,
+            "deadline": 0, "nr_switches": 1, "nr_iowait": 1, "waiting": [{ "task": task, "class": "fair" }]
+        }],
+        "memory": {
+            "page_size": 4096, "total": 1000, "nodes": [], "swap": [10, 5], "counters": { "nr_free_pages": 9 }, "events": { "oom_kill": 1 },
+            "zones": [{ "node": 0, "name": text, "free": 9, "min": 10, "low": 11, "high": 12, "managed": 900, "free_blocks": [] }]
+        },
+        "slab": [{ "name": text, "object_size": 8, "objects": 9, "slabs": 1, "bytes": 4096 }],
+        "mounts": {
+            "mounts": [{ "source": text, "path": text, "filesystem": text, "options": text, "super_block": 5 },
+                       { "source": text, "path": text, "filesystem": text, "options": "ro", "super_block": 6 }],
+            "super_blocks": [{ "filesystem": text, "id": text, "device": [254, 0], "read_only": false, "freeze": "complete", "address": 5 }]
+        },
+        "workqueues": [{
+            "id": 2, "cpu": 0, "workers": 1, "idle": 0, "pending": 1, "pending_functions": [text], "stalled_ms": 40_000,
+            "running": [{ "worker": task, "function": text, "workqueue": text }]
+        }],
+        "networks": [{ "name": text, "index": 2, "up": true, "carrier": false, "operstate": 2, "mtu": 1500, "queues": [{
+            "index": 0, "stopped_by_driver": true, "stopped_by_stack": false, "waiting": 3, "bytes_under_way": 0, "timeouts": 1
+        }] }],
         "disks": [{
-            "name": text, "device": [254, 0], "sectors": 100, "hardware_queues": 2, "scheduler": text, "frozen": false, "quiesced": false,
+            "name": text, "device": [254, 0], "sectors": 100, "hardware_queues": 2, "scheduler": text, "frozen": true, "quiesced": false,
             "in_flight": [request], "scheduled": 1, "stopped_queues": []
         }]
     })
+}
+
+/// A device for each debtor.
+fn border(text: &str) -> Value {
+    let device = |who: Value| {
+        let queue = json!({
+            "index": 0, "name": text, "avail_idx": 9, "last_used_idx": 8, "used_idx": 8, "outstanding": 1, "who_owes": who, "since_ms": 5000, "evidence": [text],
+            "qemu": [{ "at_ms": 0, "inuse": 1, "used_idx": 8 }, { "at_ms": 1000, "inuse": 1, "last_avail_idx": 9, "used_idx": 8 }],
+            "requests": [{ "disk": text, "operation": text, "sector": 8, "bytes": 4096, "tag": 1, "age_ms": 5000, "inode": [text, 12], "waiters": [3] }]
+        });
+        json!({
+            "name": text, "driver": text, "address": text, "serves": [text], "qemu_path": text, "backend": [text], "queues": [queue], "who_owes": who,
+            "threads": [{ "tid": 71, "comm": text, "state": "S", "wchan": text, "cpu_percent": 0 }]
+        })
+    };
+    let debtors = ["guest", "lost-kick", "qemu", "host-storage", "lost-interrupt", "moving", "nobody"];
+    let mut devices: Vec<Value> = debtors.iter().map(|who| device(json!({ "who": who }))).collect();
+    devices.push(device(json!({ "who": "unknown", "reason": text })));
+    json!({ "devices": devices, "missing": [text] })
 }
 
 impl Incident {
@@ -157,6 +204,7 @@ impl Incident {
             ]),
             machine: read(machine(text)),
             problems: vec![text.to_owned()],
+            border: read(border(text)),
             text: text.to_owned(),
         }
     }
@@ -206,6 +254,8 @@ impl Incident {
                 problems: &self.problems,
                 cost: Default::default(),
             }),
+            border: Some(&self.border),
+            kernel_log: Some(format!("[    1.0] Linux\n[    2.0] BUG: bad\n[    3.0] {text}")),
         }
     }
 }
