@@ -1,9 +1,9 @@
 //! Guest-virtual memory: reads through page tables, with the record behind it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use crate::arch::{Mapping, Paging};
+use crate::memory::{PageMap, Shared};
 use crate::{PAGE_SIZE, ReadError, Recorder};
 
 /// Bytes of one read at most: no structure of a kernel is as long, a wild length is.
@@ -16,7 +16,7 @@ const MAX_CACHED: usize = 1 << 16;
 pub struct AddressSpace<'m> {
     memory: &'m Recorder<'m>,
     paging: Paging,
-    cached: RefCell<HashMap<u64, u64>>,
+    cached: RefCell<PageMap<u64>>,
 }
 
 impl<'m> AddressSpace<'m> {
@@ -52,15 +52,22 @@ impl<'m> AddressSpace<'m> {
         if let Some(found) = self.cached.borrow().get(&page) {
             return Ok(found + inside);
         }
-        let Mapping { phys, user, .. } = self.translate(virt)?;
-        if user {
-            self.memory.mark_user(phys);
-        }
+        let found = self.translate(virt)?;
+        self.note(virt - inside, found.phys - inside, 1, found.user);
+        Ok(found.phys)
+    }
+
+    /// Keeps where pages lead that lie side by side.
+    fn note(&self, virt: u64, phys: u64, count: u64, user: bool) {
         let mut cached = self.cached.borrow_mut();
-        if cached.len() < MAX_CACHED {
-            cached.insert(page, phys - inside);
+        for number in 0..count {
+            if user {
+                self.memory.mark_user(phys + number * PAGE_SIZE);
+            }
+            if cached.len() < MAX_CACHED {
+                cached.insert(virt / PAGE_SIZE + number, phys + number * PAGE_SIZE);
+            }
         }
-        Ok(phys)
     }
 
     /// Every page that was asked for and where it leads: guest-virtual and guest-physical address, ascending.
@@ -76,7 +83,7 @@ impl<'m> AddressSpace<'m> {
     /// # Errors
     /// The first byte's that cannot be read.
     pub fn read(&self, virt: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        self.each_page(virt, buf, |phys, part| self.memory.read(phys, part))
+        self.each_run(virt, buf, |phys, part| self.memory.read(phys, part))
     }
 
     /// The same past the record, for a look through much memory ([`Recorder::scan`]).
@@ -84,20 +91,51 @@ impl<'m> AddressSpace<'m> {
     /// # Errors
     /// As [`Self::read`].
     pub fn scan(&self, virt: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        self.each_page(virt, buf, |phys, part| self.memory.scan(phys, part))
+        self.each_run(virt, buf, |phys, part| self.memory.scan(phys, part))
     }
 
-    fn each_page(
+    /// Where an address leads, and how many bytes on from it lie side by side there: to the end of its page,
+    /// and where more are wanted, to the end of whatever maps it.
+    fn run(&self, virt: u64, wanted: usize) -> Result<(u64, u64), ReadError> {
+        let rest = PAGE_SIZE - virt % PAGE_SIZE;
+        if wanted as u64 <= rest {
+            return Ok((self.phys(virt)?, rest));
+        }
+        let found = self.translate(virt)?;
+        let together = found.size.max(PAGE_SIZE) - virt % found.size.max(PAGE_SIZE);
+        let inside = virt % PAGE_SIZE;
+        let count = (inside + together.min(wanted as u64)).div_ceil(PAGE_SIZE);
+        self.note(virt - inside, found.phys - inside, count, found.user);
+        Ok((found.phys, together))
+    }
+
+    /// Shows the parts of a buffer that lie side by side in guest-physical memory.
+    fn each_run(
         &self,
         virt: u64,
         buf: &mut [u8],
         mut read: impl FnMut(u64, &mut [u8]) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         let mut done = 0;
+        let mut next = None;
         while done < buf.len() {
             let at = virt.checked_add(done as u64).ok_or(ReadError::NotMapped { virt })?;
-            let len = (buf.len() - done).min((PAGE_SIZE - at % PAGE_SIZE) as usize);
-            read(self.phys(at)?, &mut buf[done..done + len])?;
+            let left = buf.len() - done;
+            let (phys, mut len) = match next.take() {
+                Some(found) => found,
+                None => self.run(at, left)?,
+            };
+            while len < left as u64 {
+                let Some(behind) = at.checked_add(len) else { break };
+                let Ok(found) = self.run(behind, left - len as usize) else { break };
+                if phys.checked_add(len) != Some(found.0) {
+                    next = Some(found);
+                    break;
+                }
+                len = len.saturating_add(found.1);
+            }
+            let len = usize::try_from(len).unwrap_or(left).min(left);
+            read(phys, &mut buf[done..done + len])?;
             done += len;
         }
         Ok(())
@@ -114,6 +152,29 @@ impl<'m> AddressSpace<'m> {
         let mut bytes = vec![0; len];
         self.read(virt, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The same without a copy where the record holds them side by side.
+    ///
+    /// # Errors
+    /// As [`Self::bytes`].
+    pub(crate) fn shared(&self, virt: u64, len: usize) -> Result<Shared, ReadError> {
+        if (1..=MAX_READ).contains(&len) {
+            let (phys, mut together) = self.run(virt, len)?;
+            while together < len as u64
+                && let Some(behind) = virt.checked_add(together)
+                && let Ok((next, more)) = self.run(behind, len - together as usize)
+                && phys.checked_add(together) == Some(next)
+            {
+                together = together.saturating_add(more);
+            }
+            if together >= len as u64
+                && let Some(shared) = self.memory.share(phys, len)?
+            {
+                return Ok(shared);
+            }
+        }
+        Ok(self.bytes(virt, len)?.into())
     }
 
     /// One byte.

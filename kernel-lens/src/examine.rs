@@ -5,13 +5,14 @@ use std::time::Instant;
 use thiserror::Error;
 use vmward_kernel_facts::{CpuStack, Examination, ExaminationCost, FoundBy, Frame, KernelIdentity};
 
+use crate::cache::Entry;
 use crate::find::FindError;
 use crate::kallsyms::KallsymsError;
 use crate::look_machine::machine;
 use crate::task::{TaskOptions, Tasks, read_tasks, wait_channel};
 use crate::unwind::{Place, Unwinder, Unwound};
 use crate::wait::read_waits;
-use crate::{Arch, Cpu, Kernel, Opened, Recorder, Registers, open, printk};
+use crate::{Arch, Cpu, Kernel, Opened, Recorder, Registers, open, open_known, printk};
 
 /// Why a guest could not be examined at all. What of a found kernel cannot be read is no error: it is told
 /// among [`Examination::problems`].
@@ -50,6 +51,23 @@ pub fn examine(memory: &Recorder<'_>, cpus: &[Cpu], options: Options) -> Result<
     let began = Instant::now();
     let opened = open(memory, cpus)?;
     Ok(examine_opened(&opened, cpus, options, began))
+}
+
+/// The same, with what earlier looks learned of kernels; gives back what this one learned, if it is anything
+/// new. See [`crate::cache`].
+///
+/// # Errors
+/// As [`examine`].
+pub fn examine_known(
+    memory: &Recorder<'_>,
+    cpus: &[Cpu],
+    options: Options,
+    known: &[Entry],
+) -> Result<(Examination, Option<Entry>), ExamineError> {
+    let began = Instant::now();
+    let opened = open_known(memory, cpus, known)?;
+    let examination = examine_opened(&opened, cpus, options, began);
+    Ok((examination, opened.learned()))
 }
 
 /// Examines a guest whose kernel was found, so that whoever did it can go on with the kernel: write a minicore

@@ -34,7 +34,7 @@ pub mod wait;
 pub use address_space::AddressSpace;
 pub use cpu::{Aarch64Registers, Aarch64System, Cpu, Registers, X86Registers};
 pub use error::ReadError;
-pub use examine::{ExamineError, Options, examine, examine_opened};
+pub use examine::{ExamineError, Options, examine, examine_known, examine_opened};
 pub use kernel::{Arch, Kernel};
 pub use memory::{PAGE_SIZE, PhysRange, PhysicalMemory, Recorder, UserKey, UserTexts};
 pub use module::{Module, ModulePart, Modules};

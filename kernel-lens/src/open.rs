@@ -2,12 +2,12 @@
 
 use crate::arch::Paging;
 use crate::btf::Types;
-use crate::cache::Entry;
+use crate::cache::{BuildId, Entry, build_id};
 use crate::examine::ExamineError;
 use crate::find::{FindError, ImageRun, aarch64_known, kernel_root, without_registers, x86_64};
-use crate::kallsyms::{self, Kallsyms, KallsymsAddresses};
+use crate::kallsyms::{self, Kallsyms, KallsymsAddresses, KnownNames};
 use crate::vmcoreinfo::VmcoreInfo;
-use crate::{AddressSpace, Arch, Cpu, Kernel, ReadError, Recorder, Registers};
+use crate::{AddressSpace, Arch, Cpu, Kernel, ReadError, Recorder, Registers, Symbols};
 
 /// A kernel, and how it was found.
 pub struct Opened<'m> {
@@ -17,10 +17,44 @@ pub struct Opened<'m> {
     pub image: ImageRun,
     /// It was found by a scan of memory and not by registers.
     pub by_scan: bool,
-    /// What was learned of it, for the next look; `None` if all of it was known.
-    pub learned: Option<Entry>,
+    /// Its build id.
+    pub build_id: Option<BuildId>,
     /// What is missing of it.
     pub problems: Vec<String>,
+    kallsyms: KallsymsAddresses,
+    layout: kallsyms::Layout,
+    known: Known,
+}
+
+/// What of an entry an earlier look left was used.
+#[derive(Default)]
+struct Known {
+    /// The symbols lay where it said.
+    entry: Option<Entry>,
+    /// The names were the same.
+    names: bool,
+    /// The types were the same.
+    types: bool,
+}
+
+impl Opened<'_> {
+    /// What was learned of the kernel, for the next look; `None` if all of it was known, or if the kernel has
+    /// no build id. To be asked when all is read: what was asked of symbols and types is part of it.
+    pub fn learned(&self) -> Option<Entry> {
+        let Kernel { space, symbols, types, .. } = &self.kernel;
+        let Known { entry, names, types: same_types } = &self.known;
+        let known = entry.clone().or_else(|| Entry::of(&self.kernel, &self.image, &self.kallsyms))?;
+        let names = match known.names.as_ref().filter(|_| *names) {
+            Some(known) => known.with_asked(symbols),
+            None => KnownNames::of(space, symbols, &self.layout, self.kallsyms.token_table),
+        };
+        let types = match known.types.as_ref().filter(|_| *same_types) {
+            Some(known) => types.with_asked(known),
+            None => types.known(),
+        };
+        let learned = Entry { names, types, ..known };
+        (Some(&learned) != entry.as_ref()).then_some(learned)
+    }
 }
 
 /// Finds the kernel: by the registers where they lead to one, else by a scan.
@@ -41,8 +75,8 @@ pub fn open_known<'m>(
     known: &[Entry],
 ) -> Result<Opened<'m>, ExamineError> {
     let mut problems = Vec::new();
-    let Place { paging, image, by_scan, table, known } = find(memory, cpus, known)?;
-    let Kallsyms { symbols, addresses, .. } = table;
+    let Place { paging, image, by_scan, table, mut known } = find(memory, cpus, known)?;
+    let Kallsyms { symbols, addresses: kallsyms, layout, .. } = table;
     // On arm64 no table maps the header that the image was found by, so that nobody else reads it.
     if let Err(error @ ReadError::Exhausted { .. }) = memory.read(image.phys, &mut [0]) {
         return Err(FindError::Read(error).into());
@@ -51,7 +85,10 @@ pub fn open_known<'m>(
     // Every address space maps the kernel, but only its own maps all of it.
     let paging = kernel_root(&space, &image, &symbols).unwrap_or(paging);
     let space = AddressSpace::new(memory, paging);
-    let types = Types::find(&space, &symbols, image.virt..image.end()).unwrap_or_else(|error| {
+    let types = known_types(&space, &symbols, &known).map(Ok);
+    known.types = types.is_some();
+    let types = types.unwrap_or_else(|| Types::find(&space, &symbols, image.virt..image.end()));
+    let types = types.unwrap_or_else(|error| {
         problems.push(format!("the kernel's types could not be read, so that its tasks cannot: {error}"));
         Types::none()
     });
@@ -60,8 +97,15 @@ pub fn open_known<'m>(
         Paging::Aarch64(_) => Arch::Aarch64,
     };
     let kernel = Kernel::new(space, symbols, types, arch);
-    let learned = if known { None } else { Entry::of(&kernel, &image, &addresses) };
-    Ok(Opened { kernel, image, by_scan, learned, problems })
+    let build_id = build_id(&kernel);
+    Ok(Opened { kernel, image, by_scan, build_id, problems, kallsyms, layout, known })
+}
+
+/// The types, if they are those of an earlier look.
+fn known_types(space: &AddressSpace<'_>, symbols: &Symbols, known: &Known) -> Option<Types> {
+    let known = known.entry.as_ref()?.types.as_ref()?;
+    let range = symbols.address("__start_BTF")?..symbols.address("__stop_BTF")?;
+    Types::read_known(space, range, known).ok()?
 }
 
 /// A kernel with its symbols.
@@ -70,13 +114,12 @@ struct Place {
     image: ImageRun,
     by_scan: bool,
     table: Kallsyms,
-    /// The symbols lay where an earlier look found them.
-    known: bool,
+    known: Known,
 }
 
 fn find(memory: &Recorder<'_>, cpus: &[Cpu], known: &[Entry]) -> Result<Place, ExamineError> {
     let arm = cpus.iter().any(|it| matches!(it.registers, Registers::Aarch64(_)));
-    let of = |image: u64| known.iter().filter(move |it| it.is_of(memory, image));
+    let of = |image: u64| known.iter().filter(move |it| it.is_sane() && it.is_of(memory, image));
     let tables = |image: u64| of(image).find_map(|it| Some(it.root?.paging(image)));
     let by_registers = if arm {
         aarch64_known(memory, cpus, &tables).map(|it| (Paging::Aarch64(it.paging), it.image, None))
@@ -85,15 +128,25 @@ fn find(memory: &Recorder<'_>, cpus: &[Cpu], known: &[Entry]) -> Result<Place, E
     };
     let read = |paging, image: ImageRun, divide_error, by_scan, told: Option<KallsymsAddresses>| {
         let space = AddressSpace::new(memory, paging);
-        let at = |places| kallsyms::at(&space, &image, &places, divide_error).ok();
         let place = |table, known| Place { paging, image: image.clone(), by_scan, table, known };
-        if let Some(table) = of(image.phys).find_map(|it| at(it.kallsyms_at(image.virt))) {
-            return Ok(place(table, true));
+        for entry in of(image.phys) {
+            let places = entry.kallsyms_at(image.virt);
+            let same = entry
+                .names
+                .as_ref()
+                .and_then(|it| kallsyms::at_known(&space, &image, &places, it, divide_error).ok().flatten());
+            let names = same.is_some();
+            let table = same.or_else(|| kallsyms::at(&space, &image, &places, divide_error).ok());
+            if let Some(table) = table {
+                return Ok(place(table, Known { entry: Some(entry.clone()), names, types: false }));
+            }
         }
-        match told.and_then(at) {
-            Some(table) => Ok(place(table, false)),
-            None => Ok(place(kallsyms::scan(&space, &image, divide_error)?, false)),
-        }
+        let told = told.and_then(|it| kallsyms::at(&space, &image, &it, divide_error).ok());
+        let table = match told {
+            Some(table) => table,
+            None => kallsyms::scan(&space, &image, divide_error)?,
+        };
+        Ok(place(table, Known::default()))
     };
     let error = match by_registers {
         Ok((paging, image, divide_error)) => return read(paging, image, divide_error, arm, None),

@@ -1,5 +1,7 @@
 //! Page tables of arm64's kernel half: Arm ARM, chapter D8 (VMSAv8-64).
 
+use serde::{Deserialize, Serialize};
+
 use super::{Mapping, entry};
 use crate::{ReadError, Recorder};
 
@@ -10,7 +12,8 @@ const TABLE: u64 = 2;
 const USER: u64 = 1 << 6;
 
 /// The size of a page and of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Granule {
     /// 4 KiB.
     K4,

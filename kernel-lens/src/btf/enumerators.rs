@@ -11,6 +11,9 @@ const MAX_ALL: usize = 1 << 20;
 /// Enumerators of one type that are listed at most.
 const MAX_OF_ONE: usize = 1 << 15;
 
+/// Answers that are kept at most.
+const MAX_VALUES: usize = 4096;
+
 /// The smallest value that is taken as negative where a blob does not tell.
 const SMALLEST_UNTOLD: i32 = -0x1_0000;
 
@@ -26,8 +29,7 @@ impl Enumerators {
     /// Of at most [`MAX_ALL`]: the largest kernel has a tenth.
     fn new(unit: &Unit, base: Option<&Unit>) -> Self {
         let mut places = Vec::new();
-        for id in unit.first_id..unit.next_id() {
-            let Some(record) = unit.record(id) else { break };
+        for (id, record) in unit.records() {
             let Some(each) = bytes_of_each(record.kind) else { continue };
             let left = MAX_ALL - places.len();
             let all = (0..(record.vlen as usize).min(left)).map(|index| record.body + index * each);
@@ -35,7 +37,7 @@ impl Enumerators {
         }
         let name = |place: &(u32, u32)| {
             let at = unit.word(place.1 as usize)?;
-            base.filter(|_| at < unit.first_string).unwrap_or(unit).own_string(at)
+            unit.home(at, base).own_string(at)
         };
         let names = (0..).zip(&places).filter_map(|(number, place)| Some((name(place)?, number)));
         Self { names: Names::new(names), places }
@@ -54,17 +56,7 @@ impl Types {
     /// The value of an enumerator: `PIDTYPE_TGID`. Of several with one name that of the first type.
     /// A value above `i64::MAX` wraps.
     pub fn enumerator(&self, name: &str) -> Option<i64> {
-        self.units.iter().enumerate().find_map(|(number, unit)| {
-            let all = unit.enumerators.get_or_init(|| Enumerators::new(unit, self.units.first()));
-            all.names.candidates(name.as_bytes()).find_map(|place| {
-                let (id, at) = *all.places.get(place as usize)?;
-                let (id_name, at) = (unit.word(at as usize)?, at as usize);
-                if !self.string_is(number, id_name, name.as_bytes()) {
-                    return None;
-                }
-                unit.enumerator_value(id, at)
-            })
-        })
+        self.units.iter().find_map(|it| it.enumerator(name, self.units.first()))
     }
 
     /// Every enumerator of an enum type, in its order: names and values.
@@ -85,6 +77,24 @@ impl Types {
 }
 
 impl Unit {
+    fn enumerator(&self, name: &str, base: Option<&Unit>) -> Option<i64> {
+        if let Some(known) = self.values.borrow().get(name) {
+            return *known;
+        }
+        let all = self.enumerators.get_or_init(|| Enumerators::new(self, base));
+        let found = all.names.candidates(name.as_bytes()).find_map(|number| {
+            let (id, at) = *all.places.get(number as usize)?;
+            let (id_name, at) = (self.word(at as usize)?, at as usize);
+            let is = self.home(id_name, base).own_string_is(id_name, name.as_bytes());
+            is.then(|| self.enumerator_value(id, at))?
+        });
+        let mut values = self.values.borrow_mut();
+        if values.len() < MAX_VALUES {
+            values.insert(name.to_owned(), found);
+        }
+        found
+    }
+
     /// The value at a place of an enum type of this unit.
     ///
     /// Since v6.0 (commit 6089fb325cf7) the flag of the type tells that it is signed. In a blob from before

@@ -9,6 +9,7 @@ use memchr::memmem;
 
 use super::header::{Header, MAX_LEN};
 use super::{BtfError, Types};
+use crate::memory::Shared;
 use crate::{AddressSpace, PAGE_SIZE, ReadError, Symbols};
 
 /// How BTF begins: the magic, version 1, no flags.
@@ -51,12 +52,12 @@ impl Types {
     /// # Errors
     /// As [`Self::new`], and [`BtfError::Read`].
     pub fn read(space: &AddressSpace<'_>, range: Range<u64>) -> Result<Self, BtfError> {
-        Self::new(read_blob(space, range)?)
+        Self::of(read_blob(space, range)?)
     }
 }
 
 /// The bytes of a range, if it is no longer than BTF may be.
-pub(super) fn read_blob(space: &AddressSpace<'_>, range: Range<u64>) -> Result<Vec<u8>, BtfError> {
+pub(super) fn read_blob(space: &AddressSpace<'_>, range: Range<u64>) -> Result<Shared, BtfError> {
     let len = range.end.checked_sub(range.start).and_then(|it| usize::try_from(it).ok());
     let len = len.ok_or(ReadError::Inconsistent { what: "the end of the BTF", virt: range.end })?;
     if len > MAX_LEN {
@@ -65,9 +66,9 @@ pub(super) fn read_blob(space: &AddressSpace<'_>, range: Range<u64>) -> Result<V
     // Nothing is allocated for a length that a guest claims before its first bytes are looked at.
     let mut begin = [0; HEADER];
     let begin = begin.get_mut(..len.min(HEADER)).unwrap_or_default();
-    space.read(range.start, begin)?;
+    space.scan(range.start, begin)?;
     let end = Header::parse(begin, len)?.end();
-    Ok(space.bytes(range.start, end)?)
+    Ok(space.shared(range.start, end)?)
 }
 
 /// Ranges in which a header says that BTF lies.

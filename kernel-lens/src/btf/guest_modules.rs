@@ -103,7 +103,7 @@ impl Types {
             return Err(BtfError::TooLarge { what: "bytes of modules", limit: MAX_ALL as usize });
         }
         let range = module.address..module.address.saturating_add(module.len);
-        self.add_module(&module.module, read_blob(space, range)?)
+        self.add(&module.module, read_blob(space, range)?)
     }
 }
 

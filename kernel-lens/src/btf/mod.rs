@@ -14,6 +14,7 @@ mod header;
 #[cfg(test)]
 mod hostile;
 mod kind;
+mod known;
 mod member;
 mod name;
 mod names;
@@ -30,10 +31,13 @@ use std::hash::{BuildHasher as _, RandomState};
 pub use elf::blob_of_file;
 pub use error::BtfError;
 pub use guest_modules::ModuleBtf;
+pub use known::KnownTypes;
 pub use member::Member;
 
 use unit::Unit;
 use walk::{Place, TypeRef};
+
+use crate::memory::Shared;
 
 /// Types of one name that are looked at.
 const MAX_SAME: usize = 16;
@@ -66,6 +70,11 @@ impl Types {
     /// # Errors
     /// Whatever is wrong with it: [`BtfError`].
     pub fn new(blob: Vec<u8>) -> Result<Self, BtfError> {
+        Self::of(blob.into())
+    }
+
+    /// The same for bytes that the record holds.
+    pub(crate) fn of(blob: Shared) -> Result<Self, BtfError> {
         let units = vec![Unit::new(blob, "", None)?];
         Ok(Self { units, known: RefCell::default(), hasher: RandomState::new() })
     }
@@ -81,6 +90,10 @@ impl Types {
     /// # Errors
     /// As [`Self::new`].
     pub fn add_module(&mut self, name: &str, blob: Vec<u8>) -> Result<(), BtfError> {
+        self.add(name, blob.into())
+    }
+
+    fn add(&mut self, name: &str, blob: Shared) -> Result<(), BtfError> {
         let base = self.units.first().ok_or(BtfError::NotFound)?;
         self.units.push(Unit::new(blob, name, Some(base))?);
         self.known.borrow_mut().clear();
@@ -147,13 +160,10 @@ impl Types {
         };
         let mut found = Vec::new();
         for (number, unit) in self.units.iter().enumerate() {
-            let mut all: Vec<(u8, TypeRef)> = unit
-                .names
-                .candidates(name.as_bytes())
+            let ids = unit.ids(name, self.units.first()).into_iter();
+            let mut all: Vec<(u8, TypeRef)> = ids
                 .filter_map(|id| Some((id, unit.record(id)?)))
-                .filter(|(_, record)| {
-                    wanted(record.kind) && self.string_is(number, record.name, name.as_bytes())
-                })
+                .filter(|it| wanted(it.1.kind))
                 .take(MAX_SAME)
                 .map(|(id, record)| (kind::rank(record.kind), TypeRef { unit: number, id }))
                 .collect();

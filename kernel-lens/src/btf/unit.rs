@@ -1,20 +1,30 @@
 //! One blob of BTF with its index: the vmlinux one, or a module's that goes on where that ends.
 //!
-//! No type is made into an object: the index holds where the record of each id begins, and the records are
-//! read when somebody asks.
+//! No type is made into an object: the index holds where the record of every 32nd id begins, and the records
+//! are read when somebody asks.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::enumerators::Enumerators;
 use super::header::{Header, u32_at};
 use super::names::Names;
-use super::{BtfError, kind};
+use super::{BtfError, KnownTypes, kind};
+use crate::memory::{Key, Shared};
 
 /// Types of one blob at most: `BTF_MAX_TYPE` of the kernel.
 const MAX_TYPES: usize = 0xf_ffff;
 /// Bytes of a name at most: `KSYM_NAME_LEN`. The kernel takes no longer one.
 pub(super) const MAX_NAME: usize = 512;
+
+/// Records of which the first one's place is kept.
+const STRIDE: usize = 32;
+/// Records that are looked at one by one at most: a whole examination needs a hundredth. Types of a hostile
+/// guest may lead from each to each.
+const MAX_STEPS: u64 = 1 << 25;
+/// Answers that are kept at most.
+const MAX_ASKED: usize = 4096;
 
 /// The record of one type, without what follows `struct btf_type`.
 #[derive(Debug, Clone, Copy)]
@@ -36,24 +46,33 @@ pub(super) struct Record {
 pub(super) struct Unit {
     /// Empty for vmlinux.
     pub(super) module: String,
-    blob: Vec<u8>,
+    blob: Shared,
     types: Range<usize>,
     strings: Range<usize>,
+    layout: Range<usize>,
     /// The id of its first type: 1, or the next one after the base's last.
     pub(super) first_id: u32,
     /// Where its strings begin in the count of base and module.
     pub(super) first_string: u32,
-    /// Where each record begins in the types.
+    /// Types of its own.
+    count: usize,
+    /// Where every 32nd record begins in the types.
     starts: Vec<u32>,
-    pub(super) names: Names,
+    /// Made when the first name is asked for whose answer is not known.
+    names: OnceCell<Names>,
+    /// Names that were asked for, and the ids that have them.
+    pub(super) asked: RefCell<BTreeMap<String, Vec<u32>>>,
     /// Whether whoever wrote it told signed enums from unsigned ones (pahole since `ENUM64`, Linux v6.0).
     pub(super) tells_signs: bool,
     pub(super) enumerators: OnceCell<Enumerators>,
+    /// Enumerators that were asked for, and their values.
+    pub(super) values: RefCell<BTreeMap<String, Option<i64>>>,
+    steps: Cell<u64>,
 }
 
 impl Unit {
     /// Indexes a blob; `base` is what it continues.
-    pub(super) fn new(mut blob: Vec<u8>, module: &str, base: Option<&Unit>) -> Result<Self, BtfError> {
+    pub(super) fn new(mut blob: Shared, module: &str, base: Option<&Unit>) -> Result<Self, BtfError> {
         let header = Header::parse(&blob, blob.len())?;
         blob.truncate(header.end());
         let first_id = base.map_or(1, Unit::next_id);
@@ -63,54 +82,142 @@ impl Unit {
             blob,
             types: header.types,
             strings: header.strings,
+            layout: header.layout,
             first_id,
             first_string,
+            count: 0,
             starts: Vec::new(),
-            names: Names::default(),
+            names: OnceCell::new(),
+            asked: RefCell::default(),
             tells_signs: base.is_some_and(|it| it.tells_signs),
             enumerators: OnceCell::new(),
+            values: RefCell::default(),
+            steps: Cell::new(0),
         };
-        unit.index(header.layout, base)?;
+        unit.index(base)?;
         Ok(unit)
     }
 
+    /// The blob of vmlinux whose index is known, for bytes that are those of an earlier look.
+    pub(super) fn known(mut blob: Shared, known: &KnownTypes) -> Option<Self> {
+        let header = Header::parse(&blob, blob.len()).ok()?;
+        blob.truncate(header.end());
+        let count = (known.count as usize).min(MAX_TYPES);
+        Some(Self {
+            module: String::new(),
+            blob,
+            types: header.types,
+            strings: header.strings,
+            layout: header.layout,
+            first_id: 1,
+            first_string: 0,
+            count,
+            starts: known.starts.clone(),
+            names: OnceCell::new(),
+            asked: known.asked.clone().into(),
+            tells_signs: known.tells_signs,
+            enumerators: OnceCell::new(),
+            values: known.values.clone().into(),
+            steps: Cell::new(0),
+        })
+    }
+
+    /// What was learned of it, for a look at the same bytes.
+    pub(super) fn learned(&self) -> KnownTypes {
+        let key = Key::draw();
+        KnownTypes {
+            key: key.0,
+            digest: key.digest(&self.blob),
+            count: self.count as u32,
+            starts: self.starts.clone(),
+            tells_signs: self.tells_signs,
+            asked: self.asked.borrow().clone(),
+            values: self.values.borrow().clone(),
+        }
+    }
+
     /// Walks the records once. A module's type may have a name that is a string of its base.
-    fn index(&mut self, layout: Range<usize>, base: Option<&Unit>) -> Result<(), BtfError> {
-        let layout = self.blob.get(layout).unwrap_or_default();
-        let types = self.blob.get(self.types.clone()).unwrap_or_default();
+    fn index(&mut self, base: Option<&Unit>) -> Result<(), BtfError> {
+        let layout = self.layout_bytes();
+        let types = self.type_bytes();
         let truncated = || BtfError::Truncated { part: "list of types", len: self.blob.len() };
-        let mut starts = Vec::with_capacity(types.len() / 24);
-        let mut named = Vec::new();
-        let mut at = 0;
+        let mut starts = Vec::with_capacity(types.len() / 24 / STRIDE);
+        let mut named = Vec::with_capacity(types.len() / 48);
+        let mut tells_signs = self.tells_signs;
+        let (mut at, mut count) = (0, 0);
         while at < types.len() {
-            let id = self.first_id.saturating_add(starts.len() as u32);
-            if starts.len() >= MAX_TYPES {
+            let id = self.first_id.saturating_add(count as u32);
+            if count >= MAX_TYPES {
                 return Err(BtfError::TooLarge { what: "types", limit: MAX_TYPES });
             }
             let record = record_at(types, at).ok_or_else(truncated)?;
-            let (kind, vlen) = (record.kind, record.vlen as usize);
-            let tail = kind::tail(kind, vlen).or_else(|| tail_by_layout(layout, kind, vlen));
-            let tail = tail.ok_or(BtfError::UnknownKind { id, kind })?;
-            if record.name != 0 && kind::has_public_name(kind) {
+            let kind = record.kind;
+            let tail = tail(layout, &record).ok_or(BtfError::UnknownKind { id, kind })?;
+            if is_named(&record) {
                 named.push((record.name, id));
             }
-            self.tells_signs |= kind == kind::ENUM64 || (kind == kind::ENUM && record.flag);
-            starts.push(at as u32);
+            tells_signs |= kind == kind::ENUM64 || (kind == kind::ENUM && record.flag);
+            if count % STRIDE == 0 {
+                starts.push(at as u32);
+            }
+            count += 1;
             at = record.body.checked_add(tail).filter(|it| *it <= types.len()).ok_or_else(truncated)?;
         }
-        starts.shrink_to_fit();
-        self.starts = starts;
-        let text = |at: u32| match base.filter(|it| at < it.next_string()) {
-            Some(base) => base.own_string(at),
-            None => self.own_string(at),
-        };
-        self.names = Names::new(named.iter().filter_map(|(name, id)| Some((text(*name)?, *id))));
+        let names = self.names_of(named.into_iter(), base);
+        (self.count, self.starts, self.names, self.tells_signs) = (count, starts, names.into(), tells_signs);
         Ok(())
+    }
+
+    fn names_of(&self, named: impl Iterator<Item = (u32, u32)>, base: Option<&Unit>) -> Names {
+        Names::new(named.filter_map(|(name, id)| Some((self.home(name, base).own_string(name)?, id))))
+    }
+
+    /// Whose string one is: a module's may be its base's.
+    pub(super) fn home<'a>(&'a self, string: u32, base: Option<&'a Unit>) -> &'a Unit {
+        base.filter(|_| string < self.first_string).unwrap_or(self)
+    }
+
+    /// The ids of its own types of a name, ascending.
+    pub(super) fn ids(&self, name: &str, base: Option<&Unit>) -> Vec<u32> {
+        if let Some(known) = self.asked.borrow().get(name) {
+            return known.clone();
+        }
+        let names = self.names.get_or_init(|| {
+            let named = self.records().filter(|it| is_named(&it.1));
+            self.names_of(named.map(|(id, record)| (record.name, id)), base)
+        });
+        let candidates = names.candidates(name.as_bytes());
+        let text = name.as_bytes();
+        let is = |at: u32| self.home(at, base).own_string_is(at, text);
+        let is = |id: &u32| self.record(*id).is_some_and(|it| is(it.name));
+        let found: Vec<u32> = candidates.filter(is).collect();
+        let mut asked = self.asked.borrow_mut();
+        if asked.len() < MAX_ASKED {
+            asked.insert(name.to_owned(), found.clone());
+        }
+        found
+    }
+
+    /// Its own records with their ids, ascending.
+    pub(super) fn records(&self) -> impl Iterator<Item = (u32, Record)> + '_ {
+        self.records_from(0)
+    }
+
+    /// The records from a multiple of the stride on.
+    fn records_from(&self, stride: usize) -> impl Iterator<Item = (u32, Record)> + '_ {
+        let (layout, types) = (self.layout_bytes(), self.type_bytes());
+        let mut at = self.starts.get(stride).map_or(usize::MAX, |it| *it as usize);
+        let ids = (stride * STRIDE..self.count).map(|it| self.first_id.saturating_add(it as u32));
+        ids.map_while(move |id| {
+            let record = record_at(types, at)?;
+            at = record.body.checked_add(tail(layout, &record)?)?;
+            Some((id, record))
+        })
     }
 
     /// The id after its last type.
     pub(super) fn next_id(&self) -> u32 {
-        self.first_id.saturating_add(self.starts.len() as u32)
+        self.first_id.saturating_add(self.count as u32)
     }
 
     /// Where the strings of what continues it begin.
@@ -120,18 +227,22 @@ impl Unit {
 
     /// How many types are its own.
     pub(super) fn len(&self) -> usize {
-        self.starts.len()
+        self.count
     }
 
     /// Bytes that it keeps.
     pub(super) fn memory(&self) -> usize {
-        self.blob.capacity() + self.starts.capacity() * 4 + self.names.memory()
+        self.blob.len() + self.starts.capacity() * 4 + self.names.get().map_or(0, Names::memory)
     }
 
     /// The record of one of its own types.
     pub(super) fn record(&self, id: u32) -> Option<Record> {
-        let start = self.starts.get(id.checked_sub(self.first_id)? as usize)?;
-        record_at(self.type_bytes(), *start as usize)
+        let number = id.checked_sub(self.first_id)? as usize;
+        self.steps.set(self.steps.get() + 1 + (number % STRIDE) as u64);
+        if self.steps.get() > MAX_STEPS {
+            return None;
+        }
+        self.records_from(number / STRIDE).nth(number % STRIDE).map(|it| it.1)
     }
 
     /// A word of what follows a record.
@@ -155,6 +266,10 @@ impl Unit {
         rest.is_some_and(|it| it.first() == Some(&0))
     }
 
+    fn layout_bytes(&self) -> &[u8] {
+        self.blob.get(self.layout.clone()).unwrap_or_default()
+    }
+
     fn type_bytes(&self) -> &[u8] {
         self.blob.get(self.types.clone()).unwrap_or_default()
     }
@@ -172,6 +287,17 @@ fn record_at(types: &[u8], at: usize) -> Option<Record> {
         word: u32_at(bytes, 8)?,
         body: at + kind::RECORD,
     })
+}
+
+/// Whether a record has a name that is asked for.
+fn is_named(record: &Record) -> bool {
+    record.name != 0 && kind::has_public_name(record.kind)
+}
+
+/// Bytes of what follows a record.
+fn tail(layout: &[u8], record: &Record) -> Option<usize> {
+    let vlen = record.vlen as usize;
+    kind::tail(record.kind, vlen).or_else(|| tail_by_layout(layout, record.kind, vlen))
 }
 
 /// `struct btf_layout { u8 info_sz; u8 elem_sz; u16 flags; }`, one for each kind from 0.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::vmcoreinfo::{MAX_TEXT, VmcoreInfo};
 use crate::{Kernel, PAGE_SIZE};
 
@@ -13,7 +15,8 @@ const GNU_BUILD_ID: u32 = 3;
 pub(super) const HEAD: usize = 16;
 
 /// A build id: 20 bytes of SHA-1 as a rule.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct BuildId(Vec<u8>);
 
 impl BuildId {
@@ -48,6 +51,20 @@ impl BuildId {
         note.extend(b"GNU\0");
         note.extend(&self.0);
         note
+    }
+}
+
+impl From<BuildId> for String {
+    fn from(id: BuildId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for BuildId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or("it is no build id")
     }
 }
 

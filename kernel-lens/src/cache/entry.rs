@@ -1,24 +1,22 @@
-//! One entry: the places of one kernel, and its form as bytes.
+//! One entry: what is known of one kernel, and its form in a file.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::build_id::{BuildId, HEAD, in_image};
 use crate::arch::{Aarch64Paging, Granule};
+use crate::btf::KnownTypes;
 use crate::find::ImageRun;
-use crate::kallsyms::KallsymsAddresses;
-use crate::{Arch, Kernel, Recorder};
+use crate::kallsyms::{KallsymsAddresses, KnownNames};
+use crate::{Kernel, Recorder};
 
-/// The first bytes of a file; the last one is the version of what follows.
-const MAGIC: [u8; 8] = *b"VMWLENS\x01";
+/// How a file begins; the number is the version of what follows.
+const MAGIC: &str = "vmward-lens 1 ";
 /// Bytes of an image at most: no place lies farther from its start.
 const MAX_IMAGE: u64 = 1 << 30;
-/// Words of the form behind the magic, without the build id.
-const WORDS: usize = 14;
-/// What stands for a place that is not known.
-const NONE: u64 = u64::MAX;
 
 /// Page tables of an arm64 kernel, by their place in its image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {
     /// Bytes from the image's start to the top table.
     pub at: u64,
@@ -44,7 +42,7 @@ impl Root {
 
 /// What is known of one kernel. All places are bytes from the start of its image ([`ImageRun`]), so that
 /// randomization does not matter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The kernel's build id.
     pub build_id: BuildId,
@@ -54,24 +52,31 @@ pub struct Entry {
     pub kallsyms: KallsymsAddresses,
     /// Where the page tables lie: on arm64 they are looked for.
     pub root: Option<Root>,
+    /// How the names of its symbols are laid out, and what was asked of them.
+    pub names: Option<KnownNames>,
+    /// How its types are laid out, and what was asked of them.
+    pub types: Option<KnownTypes>,
 }
 
 /// Why bytes are no entry.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error)]
 pub enum EntryError {
     /// Not our file, or one of another version.
     #[error("it is not an entry of this version")]
     Magic,
     /// It has been cut off or overwritten.
-    #[error("it is damaged: its length or its checksum is wrong")]
+    #[error("it is damaged: its checksum is wrong")]
     Damaged,
-    /// A place lies outside of any image, or the build id is none.
+    /// It is none of ours.
+    #[error("it is no entry")]
+    Form(#[from] serde_json::Error),
+    /// A place lies outside of any image.
     #[error("it says what cannot be")]
     Nonsense,
 }
 
 impl Entry {
-    /// What was learned of a kernel; `None` if it has no build id in its image.
+    /// What was learned of the places of a kernel; `None` if it has no build id in its image.
     pub fn of(kernel: &Kernel<'_>, image: &ImageRun, kallsyms: &KallsymsAddresses) -> Option<Self> {
         let (note, build_id) = in_image(kernel)?;
         let root = match kernel.space.paging() {
@@ -83,12 +88,13 @@ impl Entry {
                 phys_52: it.phys_52,
             }),
         };
-        debug_assert!(root.is_some() == (kernel.arch == Arch::Aarch64));
         let entry = Self {
             build_id,
             note: note.wrapping_sub(image.virt),
             kallsyms: kallsyms.moved(image.virt, 0),
             root: root.filter(|it| it.at < MAX_IMAGE),
+            names: None,
+            types: None,
         };
         entry.is_sane().then_some(entry)
     }
@@ -106,38 +112,16 @@ impl Entry {
         self.kallsyms.moved(0, image)
     }
 
-    /// Tells apart entries of one build id.
+    /// Tells apart entries of one build id: by their places.
     pub(super) fn hash(&self) -> u64 {
-        checksum(&self.to_bytes())
+        let places = (self.note, &self.kallsyms, self.root);
+        checksum(serde_json::to_string(&places).unwrap_or_default().as_bytes())
     }
 
-    /// As a file holds it.
+    /// As a file holds it: a line with a checksum, and JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let it = &self.kallsyms;
-        let (at, shift, bits, wide) = self.root.map_or((NONE, 0, 0, 0), |it| {
-            (it.at, u64::from(it.granule.shift()), u64::from(it.virt_bits), u64::from(it.phys_52))
-        });
-        let words: [u64; WORDS] = [
-            self.note,
-            it.num_syms,
-            it.names,
-            it.token_table,
-            it.token_index,
-            it.offsets.unwrap_or(NONE),
-            it.relative_base.unwrap_or(NONE),
-            it.addresses.unwrap_or(NONE),
-            at,
-            shift,
-            bits,
-            wide,
-            0,
-            self.build_id.bytes().len() as u64,
-        ];
-        let mut bytes = MAGIC.to_vec();
-        words.iter().for_each(|it| bytes.extend(it.to_le_bytes()));
-        bytes.extend(self.build_id.bytes());
-        bytes.extend(checksum(&bytes).to_le_bytes());
-        bytes
+        let json = serde_json::to_string(self).unwrap_or_default();
+        format!("{MAGIC}{:016x}\n{json}\n", checksum(json.as_bytes())).into_bytes()
     }
 
     /// Reads what [`Self::to_bytes`] wrote.
@@ -145,44 +129,18 @@ impl Entry {
     /// # Errors
     /// [`EntryError`], for every change of a byte.
     pub fn parse(bytes: &[u8]) -> Result<Self, EntryError> {
-        let rest = bytes.strip_prefix(&MAGIC).ok_or(EntryError::Magic)?;
-        let (body, sum) = bytes.split_last_chunk().ok_or(EntryError::Damaged)?;
-        let rest = rest.get(..rest.len().saturating_sub(sum.len())).unwrap_or_default();
-        let (words, id) = rest.split_at_checked(WORDS * 8).ok_or(EntryError::Damaged)?;
-        let words: Vec<u64> = words.as_chunks().0.iter().map(|it| u64::from_le_bytes(*it)).collect();
-        let Ok(
-            [note, num_syms, names, tokens, index, offsets, base, addresses, at, shift, bits, wide, _, len],
-        ) = <[u64; WORDS]>::try_from(words)
-        else {
-            return Err(EntryError::Damaged);
-        };
-        if checksum(body) != u64::from_le_bytes(*sum) || id.len() as u64 != len {
+        let rest = bytes.strip_prefix(MAGIC.as_bytes()).ok_or(EntryError::Magic)?;
+        let (sum, json) = rest.split_at_checked(17).ok_or(EntryError::Damaged)?;
+        let json = json.strip_suffix(b"\n").ok_or(EntryError::Damaged)?;
+        if sum != format!("{:016x}\n", checksum(json)).as_bytes() {
             return Err(EntryError::Damaged);
         }
-        let place = |it: u64| (it != NONE).then_some(it);
-        let kallsyms = KallsymsAddresses {
-            num_syms,
-            names,
-            token_table: tokens,
-            token_index: index,
-            offsets: place(offsets),
-            relative_base: place(base),
-            addresses: place(addresses),
-        };
-        let granule = Granule::ALL.into_iter().find(|it| u64::from(it.shift()) == shift);
-        let root = match (place(at), granule) {
-            (None, _) => None,
-            (Some(at), Some(granule)) => {
-                Some(Root { at, granule, virt_bits: u32::try_from(bits).unwrap_or(0), phys_52: wide == 1 })
-            }
-            (Some(_), None) => return Err(EntryError::Nonsense),
-        };
-        let build_id = BuildId::new(id).ok_or(EntryError::Nonsense)?;
-        let entry = Self { build_id, note, kallsyms, root };
+        let entry: Self = serde_json::from_slice(json)?;
         if entry.is_sane() { Ok(entry) } else { Err(EntryError::Nonsense) }
     }
 
-    fn is_sane(&self) -> bool {
+    /// Whether its places can be.
+    pub(crate) fn is_sane(&self) -> bool {
         let it = &self.kallsyms;
         let required = [self.note, it.num_syms, it.names, it.token_table, it.token_index];
         let optional = [it.offsets, it.relative_base, it.addresses, self.root.map(|it| it.at)];
@@ -218,6 +176,8 @@ pub(super) mod tests {
                 addresses: None,
             },
             root: Some(Root { at: 0x6000, granule: Granule::K16, virt_bits: 47, phys_52: false }),
+            names: None,
+            types: None,
         }
     }
 
@@ -226,7 +186,7 @@ pub(super) mod tests {
         let with = entry(7, 0x200);
         let without = Entry { root: None, ..with.clone() };
         for entry in [with, without] {
-            assert_eq!(Entry::parse(&entry.to_bytes()), Ok(entry));
+            assert_eq!(Entry::parse(&entry.to_bytes()).unwrap(), entry);
         }
     }
 
@@ -242,7 +202,7 @@ pub(super) mod tests {
         assert!(Entry::parse(&[]).is_err());
         let mut wild = entry(7, 0x200);
         wild.kallsyms.names = 1 << 40;
-        assert_eq!(Entry::parse(&wild.to_bytes()), Err(EntryError::Nonsense));
+        assert!(matches!(Entry::parse(&wild.to_bytes()), Err(EntryError::Nonsense)));
     }
 
     #[test]
@@ -260,12 +220,10 @@ pub(super) mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_stumble(bytes: Vec<u8>) {
-            let mut bytes = bytes;
             assert!(Entry::parse(&bytes).is_err());
-            let mut whole = MAGIC.to_vec();
-            whole.append(&mut bytes);
-            let sum = checksum(&whole);
-            whole.extend(sum.to_le_bytes());
+            let mut whole = format!("{MAGIC}{:016x}\n", checksum(&bytes)).into_bytes();
+            whole.extend(&bytes);
+            whole.push(b'\n');
             if let Ok(entry) = Entry::parse(&whole) {
                 assert!(entry.is_sane());
             }

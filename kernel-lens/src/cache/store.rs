@@ -16,7 +16,7 @@ const MAX_OF_ONE: usize = 3;
 /// Files that are looked at in the folder; it is ours, and has no more than entries.
 const MAX_FILES: usize = 4 * MAX_ENTRIES;
 /// Bytes of a file at most.
-const MAX_FILE: u64 = 4096;
+const MAX_FILE: u64 = 1 << 20;
 const SUFFIX: &str = "lens";
 
 /// Why a file of the folder was ignored, or the folder could not be used.
@@ -90,6 +90,8 @@ impl Cache {
             write(&folder, &entry)?;
             prune(&folder, &entry);
         }
+        let (id, hash) = (entry.build_id.clone(), entry.hash());
+        self.entries.retain(|it| it.build_id != id || it.hash() != hash);
         self.entries.insert(0, entry);
         self.entries.truncate(MAX_ENTRIES);
         Ok(())

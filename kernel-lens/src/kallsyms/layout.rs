@@ -8,11 +8,11 @@ use crate::symbols::Tokens;
 use crate::{ReadError, Recorder};
 
 /// From the count to the tokens at most: names, markers and a sequence of 200,000 symbols are 4 MiB.
-const MAX_DISTANCE: u64 = 16 << 20;
+pub(super) const MAX_DISTANCE: u64 = 16 << 20;
 const CHUNK: usize = 256 << 10;
 /// Symbols of a kernel at least and at most.
 const MIN_COUNT: usize = 512;
-const MAX_COUNT: usize = 2 << 20;
+pub(super) const MAX_COUNT: usize = 2 << 20;
 /// Bytes of the tables by symbol at least and at most.
 const PER_SYMBOL: std::ops::RangeInclusive<usize> = 3..=128;
 /// Names that are walked through in vain before giving up.
@@ -22,7 +22,7 @@ const MAX_LOOKS: usize = 1 << 16;
 
 /// Where the count and the names are, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     pub(super) num_syms: u64,
     pub(super) names: u64,
     pub(super) count: usize,

@@ -3,15 +3,15 @@
 use super::encoding::{AddressTable, Anchors, given as given_place, places};
 use super::layout::{self, Layout};
 use super::token_table::{self, TokenTable};
-use super::{Encoding, KallsymsAddresses, KallsymsError};
+use super::{Encoding, KallsymsAddresses, KallsymsError, KnownNames};
 use crate::find::ImageRun;
-use crate::symbols::{PackedNames, Tokens};
+use crate::symbols::{Asked, PackedNames, Tokens};
 use crate::{AddressSpace, ReadError, Symbols};
 
 /// Bytes of the index of tokens.
 const INDEX_LEN: u64 = Tokens::COUNT as u64 * 2;
 /// Bytes of a table of tokens at most: its index counts in 16 bits.
-const MAX_TOKENS: usize = 0x1_0000;
+pub(super) const MAX_TOKENS: usize = 0x1_0000;
 
 /// The symbols of a kernel's image.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct Kallsyms {
     pub addresses: KallsymsAddresses,
     /// How their addresses are written.
     pub encoding: Encoding,
+    /// What else was learned of them.
+    pub(crate) layout: Layout,
 }
 
 /// Looks through the image for its table of symbols. `divide_error` is the handler of interrupt gate 0, if
@@ -77,9 +79,35 @@ pub fn at(
     found.ok_or(KallsymsError::NoAddresses { count })
 }
 
+/// The same where the names are known from an earlier look; `None` if they are others.
+///
+/// # Errors
+/// As [`at`].
+pub fn at_known(
+    space: &AddressSpace<'_>,
+    image: &ImageRun,
+    addresses: &KallsymsAddresses,
+    known: &KnownNames,
+    divide_error: Option<u64>,
+) -> Result<Option<Kallsyms>, KallsymsError> {
+    let KallsymsAddresses { num_syms, names, token_table, token_index, .. } = *addresses;
+    let Some((layout, symbols)) = known.read(space, num_syms, names, token_table) else { return Ok(None) };
+    // For the record: a look at it must find the tables.
+    space.u32(num_syms)?;
+    space.bytes(token_index, INDEX_LEN as usize)?;
+    let names = Names {
+        symbols,
+        addresses: KallsymsAddresses { num_syms, names, token_table, token_index, ..Default::default() },
+        layout,
+    };
+    let Some(place) = given_place(addresses) else { return Ok(None) };
+    Ok(finish(space, image, names, &[place], divide_error)?)
+}
+
 struct Names {
     symbols: Symbols,
     addresses: KallsymsAddresses,
+    layout: Layout,
 }
 
 /// The names, read for the record: with the markers and the index, so that a scan of the record finds them.
@@ -89,7 +117,7 @@ fn load_names(space: &AddressSpace<'_>, layout: &Layout, table: &TokenTable) -> 
     let tokens = space.bytes(table.virt, table.tokens.len())?;
     let tokens = Tokens::parse(&tokens);
     let tokens = tokens.ok_or(ReadError::Inconsistent { what: "the table of tokens", virt: table.virt })?;
-    let mut names = space.bytes(layout.names, layout.walk.behind_markers)?;
+    let mut names = space.shared(layout.names, layout.walk.behind_markers)?;
     names.truncate(layout.walk.len);
     let names = PackedNames::new(names, layout.count, layout.walk.lengths, tokens);
     let addresses = KallsymsAddresses {
@@ -99,7 +127,7 @@ fn load_names(space: &AddressSpace<'_>, layout: &Layout, table: &TokenTable) -> 
         token_index: table.index,
         ..Default::default()
     };
-    Ok(Names { symbols: Symbols::packed(names), addresses })
+    Ok(Names { symbols: Symbols::packed(names, Asked::new()), addresses, layout: *layout })
 }
 
 /// Finds and reads the addresses.
@@ -110,7 +138,7 @@ fn finish(
     places: &[super::encoding::Place],
     divide_error: Option<u64>,
 ) -> Result<Option<Kallsyms>, ReadError> {
-    let Names { symbols, mut addresses } = names;
+    let Names { symbols, mut addresses, layout } = names;
     // Symbols of the tables themselves are in them since v6.11 or so.
     let mut known =
         vec![("kallsyms_token_table", addresses.token_table), ("kallsyms_names", addresses.names)];
@@ -130,7 +158,7 @@ fn finish(
     }
     addresses.relative_base = table.base_at;
     let symbols = symbols.with_addresses(values);
-    Ok(Some(Kallsyms { symbols, addresses, encoding: table.encoding }))
+    Ok(Some(Kallsyms { symbols, addresses, encoding: table.encoding, layout }))
 }
 
 fn load_addresses(
@@ -139,7 +167,7 @@ fn load_addresses(
     count: usize,
 ) -> Result<Vec<u64>, ReadError> {
     let (encoding, width) = (table.encoding, table.encoding.width());
-    let bytes = space.bytes(table.virt, count * width as usize)?;
+    let bytes = space.shared(table.virt, count * width as usize)?;
     let mut addresses = Vec::with_capacity(count);
     if encoding == Encoding::Absolute {
         addresses.extend(bytes.as_chunks().0.iter().map(|it| u64::from_le_bytes(*it)));

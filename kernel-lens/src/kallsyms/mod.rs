@@ -11,6 +11,7 @@
 //! | since commit a081b5789255 (v7.0) | the same without a base |
 
 mod encoding;
+mod known;
 mod layout;
 mod load;
 mod names;
@@ -21,14 +22,17 @@ mod tests;
 mod token_table;
 
 pub use encoding::Encoding;
-pub use load::{Kallsyms, at, scan};
+pub use known::KnownNames;
+pub(crate) use layout::Layout;
+pub use load::{Kallsyms, at, at_known, scan};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::ReadError;
 
 /// Where the tables lie, as `VMCOREINFO` says since commit 5fd8fea935a1 (v6.0), a cache or an earlier scan.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KallsymsAddresses {
     /// `kallsyms_num_syms`.
     pub num_syms: u64,

@@ -15,7 +15,7 @@ const LETTERS: &[u8] = b"aAbBcCdDgGiInNpPrRsStTuUvVwW-?";
 
 /// What a walk through the names found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Walk {
+pub(crate) struct Walk {
     pub(super) lengths: Lengths,
     /// Bytes of the names.
     pub(super) len: usize,

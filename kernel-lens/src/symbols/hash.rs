@@ -42,15 +42,15 @@ pub(crate) struct Index {
 
 impl Index {
     /// Puts symbols in by the hashes of their names.
-    pub(crate) fn new(count: usize, hash: impl Fn(usize) -> Hash) -> Self {
+    pub(crate) fn new(count: usize, hashes: impl Iterator<Item = Hash>) -> Self {
         let buckets = count.next_power_of_two().max(2);
         let shift = 64 - buckets.trailing_zeros();
         let mut index = Self { heads: vec![0; buckets], next: vec![0; count], shift };
-        // From behind, so that a chain goes forward.
-        for at in (0..count).rev() {
-            let bucket = index.bucket(hash(at));
-            let Ok(number) = u32::try_from(at + 1) else { continue };
-            if let (Some(head), Some(next)) = (index.heads.get_mut(bucket), index.next.get_mut(at)) {
+        for (number, hash) in (1..).zip(hashes.take(count)) {
+            let bucket = index.bucket(hash);
+            if let (Some(head), Some(next)) =
+                (index.heads.get_mut(bucket), index.next.get_mut(number as usize - 1))
+            {
                 *next = std::mem::replace(head, number);
             }
         }
@@ -64,14 +64,17 @@ impl Index {
     }
 
     /// The symbols whose names may have a hash, ascending.
-    pub(crate) fn candidates(&self, hash: Hash) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn candidates(&self, hash: Hash) -> Vec<u32> {
         let mut at = self.heads.get(if self.heads.is_empty() { 0 } else { self.bucket(hash) }).copied();
-        std::iter::from_fn(move || {
-            let here = (at? as usize).checked_sub(1)?;
-            at = self.next.get(here).copied();
+        let chain = std::iter::from_fn(|| {
+            let here = at?.checked_sub(1)?;
+            at = self.next.get(here as usize).copied();
             Some(here)
-        })
-        .take(MAX_CHAIN)
+        });
+        let mut all: Vec<u32> = chain.take(MAX_CHAIN).collect();
+        // The last one that was put in is the first of its chain.
+        all.reverse();
+        all
     }
 }
 
@@ -90,16 +93,17 @@ mod tests {
     #[test]
     fn every_symbol_is_found_in_order() {
         let names = ["a", "show", "b", "show", "c", "show"];
-        let index = Index::new(names.len(), |at| Hash::of(names[at].as_bytes()));
-        let found: Vec<_> = index.candidates(Hash::of(b"show")).filter(|it| names[*it] == "show").collect();
+        let index = Index::new(names.len(), names.iter().map(|it| Hash::of(it.as_bytes())));
+        let mut found = index.candidates(Hash::of(b"show"));
+        found.retain(|it| names[*it as usize] == "show");
         assert_eq!(found, [1, 3, 5]);
-        assert_eq!(Index::default().candidates(Hash::of(b"show")).count(), 0);
-        assert_eq!(Index::new(0, |_| Hash::of(b"")).candidates(Hash::of(b"show")).count(), 0);
+        assert!(Index::default().candidates(Hash::of(b"show")).is_empty());
+        assert!(Index::new(0, std::iter::empty()).candidates(Hash::of(b"show")).is_empty());
     }
 
     #[test]
     fn a_table_of_one_name_is_not_walked_to_its_end() {
-        let index = Index::new(MAX_CHAIN * 2, |_| Hash::of(b"same"));
-        assert_eq!(index.candidates(Hash::of(b"same")).count(), MAX_CHAIN);
+        let index = Index::new(MAX_CHAIN * 2, std::iter::repeat(Hash::of(b"same")));
+        assert_eq!(index.candidates(Hash::of(b"same")).len(), MAX_CHAIN);
     }
 }

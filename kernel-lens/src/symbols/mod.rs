@@ -3,6 +3,9 @@
 mod hash;
 mod packed;
 
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
+
 use hash::{Hash, Index};
 #[cfg(test)]
 pub(crate) use packed::tests::token_table;
@@ -82,13 +85,24 @@ impl Names {
         }
     }
 
-    fn hash(&self, index: usize) -> Hash {
+    fn index(&self) -> Index {
         match self {
-            Self::Plain(..) => Hash::of(self.name(index).as_bytes()),
-            Self::Packed(it) => it.hash(index),
+            Self::Plain(places, _) => {
+                let hashes = (0..places.len()).map(|it| Hash::of(self.name(it).as_bytes()));
+                Index::new(places.len(), hashes)
+            }
+            Self::Packed(it) => Index::new(it.len(), it.hashes()),
         }
     }
 }
+
+/// Names that were asked for, and where in the table they stand.
+pub(crate) type Asked = BTreeMap<String, Vec<u32>>;
+
+/// Answers that are kept at most: names that readers ask for are written in them.
+const MAX_ASKED: usize = 4096;
+/// Places of one name that are kept at most.
+const MAX_SAME: usize = 64;
 
 /// A table of symbols, to be asked by name and by address.
 #[derive(Debug, Default)]
@@ -96,7 +110,9 @@ pub struct Symbols {
     /// Ascending; of one address in the table's order.
     addresses: Vec<u64>,
     names: Names,
-    index: Index,
+    /// Made when the first name is asked for whose answer is not known.
+    index: OnceCell<Index>,
+    asked: RefCell<Asked>,
 }
 
 impl Symbols {
@@ -112,22 +128,37 @@ impl Symbols {
         }
         entries.sort_by_key(|it| it.0);
         let (addresses, places) = entries.into_iter().unzip();
-        let names = Names::Plain(places, text);
-        let index = Index::new(names.len(), |it| names.hash(it));
-        Self { addresses, names, index }
+        Self { addresses, names: Names::Plain(places, text), ..Self::default() }
     }
 
-    /// Takes names as the kernel packs them, whose addresses are not known yet.
-    pub(crate) fn packed(names: PackedNames) -> Self {
-        let names = Names::Packed(names);
-        let index = Index::new(names.len(), |it| names.hash(it));
-        Self { addresses: Vec::new(), names, index }
+    /// Takes names as the kernel packs them, whose addresses are not known yet, with answers that an earlier
+    /// look had from the same table.
+    pub(crate) fn packed(names: PackedNames, asked: Asked) -> Self {
+        Self { names: Names::Packed(names), asked: asked.into(), ..Self::default() }
     }
 
-    /// Where the names of this text stand in the table.
-    pub(crate) fn positions<'a>(&'a self, name: &'a str) -> impl Iterator<Item = usize> + 'a {
-        let hash = Hash::of(name.as_bytes());
-        self.index.candidates(hash).filter(move |it| self.names.is(*it, name))
+    /// The packed names, and what was asked of them.
+    pub(crate) fn answers(&self) -> Option<(&PackedNames, Asked)> {
+        match &self.names {
+            Names::Packed(names) if names.is_in_order() => Some((names, self.asked.borrow().clone())),
+            _ => None,
+        }
+    }
+
+    /// Where the names of this text stand in the table, ascending.
+    pub(crate) fn positions(&self, name: &str) -> impl Iterator<Item = usize> {
+        let known = self.asked.borrow().get(name).cloned();
+        let found = known.unwrap_or_else(|| {
+            let index = self.index.get_or_init(|| self.names.index());
+            let mut all = index.candidates(Hash::of(name.as_bytes()));
+            all.retain(|it| self.names.is(*it as usize, name));
+            let mut asked = self.asked.borrow_mut();
+            if all.len() <= MAX_SAME && asked.len() < MAX_ASKED {
+                asked.insert(name.to_owned(), all.clone());
+            }
+            all
+        });
+        found.into_iter().map(|it| it as usize)
     }
 
     /// How many names there are, with addresses or not.
@@ -145,9 +176,9 @@ impl Symbols {
         order.sort_by_key(|it| self.addresses.get(*it as usize));
         self.addresses = order.iter().filter_map(|it| self.addresses.get(*it as usize).copied()).collect();
         if let Names::Packed(names) = &mut self.names {
-            names.reorder(&order);
+            names.reorder(order);
         }
-        self.index = Index::new(self.names.len(), |it| self.names.hash(it));
+        (self.index, self.asked) = Default::default();
         self
     }
 
@@ -167,7 +198,7 @@ impl Symbols {
     }
 
     /// Every address of a name, ascending: static functions may share one.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = u64> + 'a {
+    pub fn all(&self, name: &str) -> impl Iterator<Item = u64> {
         self.positions(name).filter_map(|it| self.addresses.get(it).copied())
     }
 

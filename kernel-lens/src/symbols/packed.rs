@@ -7,11 +7,19 @@
 use std::cell::OnceCell;
 
 use super::hash::Hash;
+use crate::memory::Shared;
 
 /// Letters of a name at most: `KSYM_NAME_LEN` since v6.1, 128 before.
 pub(crate) const MAX_NAME: usize = 512;
 /// Names that are unpacked at once.
 const BLOCK: usize = 16;
+/// Names of which the first one's place is kept, as the kernel's own markers do.
+const STRIDE: usize = 256;
+/// Blocks of a stride.
+const BLOCKS: usize = STRIDE / BLOCK;
+
+/// Names of one stride, unpacked when they are asked for.
+type Unpacked = OnceCell<Box<[OnceCell<Box<str>>; BLOCKS]>>;
 
 /// The texts that the bytes of names stand for.
 #[derive(Debug, Default)]
@@ -93,47 +101,105 @@ impl Lengths {
 /// All names of an image, packed.
 #[derive(Debug)]
 pub(crate) struct PackedNames {
-    bytes: Vec<u8>,
+    bytes: Shared,
     lengths: Lengths,
     tokens: Tokens,
-    /// Place of each name's length.
-    places: Vec<u32>,
-    unpacked: Vec<OnceCell<Box<str>>>,
+    count: usize,
+    /// The place of every 256th name's length.
+    markers: Vec<u32>,
+    /// Numbers of names in an order other than the table's.
+    order: Option<Vec<u32>>,
+    unpacked: Vec<Unpacked>,
 }
 
 impl PackedNames {
     /// Takes `count` names that lie one behind another; fewer, if the bytes end or make no sense before.
-    pub(crate) fn new(bytes: Vec<u8>, count: usize, lengths: Lengths, tokens: Tokens) -> Self {
-        let mut places = Vec::with_capacity(count.min(bytes.len() / 2));
-        let mut at = 0;
-        while places.len() < count {
+    pub(crate) fn new(bytes: Shared, count: usize, lengths: Lengths, tokens: Tokens) -> Self {
+        let mut markers = Vec::new();
+        let (mut at, mut found) = (0, 0);
+        while found < count {
             let Some((head, len)) = lengths.at(&bytes, at) else { break };
             let (Ok(place), behind) = (u32::try_from(at), at + head + len) else { break };
             if len == 0 || behind > bytes.len() {
                 break;
             }
-            places.push(place);
+            if found % STRIDE == 0 {
+                markers.push(place);
+            }
+            found += 1;
             at = behind;
         }
-        let unpacked = vec![OnceCell::new(); places.len().div_ceil(BLOCK)];
-        Self { bytes, lengths, tokens, places, unpacked }
+        Self::known(bytes, found, lengths, tokens, markers)
+    }
+
+    /// The same where the places of every 256th name are known.
+    pub(crate) fn known(
+        bytes: Shared,
+        count: usize,
+        lengths: Lengths,
+        tokens: Tokens,
+        markers: Vec<u32>,
+    ) -> Self {
+        let unpacked = vec![OnceCell::new(); count.div_ceil(STRIDE)];
+        Self { bytes, lengths, tokens, count, markers, order: None, unpacked }
+    }
+
+    /// The places of every 256th name.
+    pub(crate) fn markers(&self) -> &[u32] {
+        &self.markers
+    }
+
+    /// Bytes of the table of tokens.
+    pub(crate) fn tokens_len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether the names stand in the table's own order.
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.order.is_none()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.places.len()
+        self.order.as_ref().map_or(self.count, Vec::len)
     }
 
     /// Puts the names into another order, given by their numbers.
-    pub(crate) fn reorder(&mut self, order: &[u32]) {
-        self.places = order.iter().filter_map(|it| self.places.get(*it as usize).copied()).collect();
-        self.unpacked = vec![OnceCell::new(); self.places.len().div_ceil(BLOCK)];
+    pub(crate) fn reorder(&mut self, mut order: Vec<u32>) {
+        order.retain(|it| (*it as usize) < self.count);
+        self.unpacked = vec![OnceCell::new(); order.len().div_ceil(STRIDE)];
+        self.order = Some(order);
+    }
+
+    /// The names from one on, packed, in the table's order.
+    fn from(&self, number: usize) -> impl Iterator<Item = &[u8]> {
+        let marker = self.markers.get(number / STRIDE).map_or(usize::MAX, |it| *it as usize);
+        let mut at = marker;
+        let rest = (number - number % STRIDE..self.count).map_while(move |_| {
+            let (head, len) = self.lengths.at(&self.bytes, at)?;
+            let name = self.bytes.get(at + head..at + head + len)?;
+            at += head + len;
+            Some(name)
+        });
+        rest.skip(number % STRIDE)
     }
 
     #[inline]
     fn packed(&self, index: usize) -> &[u8] {
-        let place = self.places.get(index).map_or(usize::MAX, |it| *it as usize);
-        let Some((head, len)) = self.lengths.at(&self.bytes, place) else { return &[] };
-        self.bytes.get(place + head..place + head + len).unwrap_or_default()
+        let number = match &self.order {
+            Some(order) => order.get(index).map_or(usize::MAX, |it| *it as usize),
+            None => index,
+        };
+        if number >= self.count {
+            return &[];
+        }
+        self.from(number).next().unwrap_or_default()
+    }
+
+    /// The hashes of all names, by their number.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = Hash> {
+        let in_order = if self.is_in_order() { self.count } else { 0 };
+        let others = (in_order..self.len()).map(|it| self.packed(it));
+        self.from(0).take(in_order).chain(others).map(|it| self.hash_of(it))
     }
 
     pub(crate) fn kind(&self, index: usize) -> u8 {
@@ -151,8 +217,7 @@ impl PackedNames {
         rest.is_empty()
     }
 
-    pub(crate) fn hash(&self, index: usize) -> Hash {
-        let packed = self.packed(index);
+    fn hash_of(&self, packed: &[u8]) -> Hash {
         let Some((first, others)) = packed.split_first() else { return Hash::of(b"") };
         let hashes = &self.tokens.hashes;
         let first = hashes.get(usize::from(*first)).map_or_else(|| Hash::of(b""), |it| it.1);
@@ -161,7 +226,9 @@ impl PackedNames {
 
     /// A name's text. Bytes that are no text are replaced.
     pub(crate) fn name(&self, index: usize) -> &str {
-        let Some(block) = self.unpacked.get(index / BLOCK) else { return "" };
+        let Some(stride) = self.unpacked.get(index / STRIDE) else { return "" };
+        let stride = stride.get_or_init(Box::default);
+        let Some(block) = stride.get(index % STRIDE / BLOCK) else { return "" };
         let block = block.get_or_init(|| self.unpack(index / BLOCK * BLOCK));
         block.split('\0').nth(index % BLOCK).unwrap_or_default()
     }
@@ -169,9 +236,9 @@ impl PackedNames {
     /// The names of a block, with a NUL behind each: no token has one.
     fn unpack(&self, from: usize) -> Box<str> {
         let mut text = Vec::new();
-        for index in from..(from + BLOCK).min(self.places.len()) {
+        let mut put = |packed: &[u8]| {
             let start = text.len();
-            for piece in self.tokens.pieces(self.packed(index)) {
+            for piece in self.tokens.pieces(packed) {
                 text.extend_from_slice(piece);
                 if text.len() - start >= MAX_NAME {
                     text.truncate(start + MAX_NAME);
@@ -179,6 +246,10 @@ impl PackedNames {
                 }
             }
             text.push(0);
+        };
+        match &self.order {
+            Some(_) => (from..(from + BLOCK).min(self.len())).for_each(|it| put(self.packed(it))),
+            None => self.from(from).take(BLOCK).for_each(put),
         }
         String::from_utf8_lossy(&text).into()
     }
@@ -206,7 +277,7 @@ pub(crate) mod tests {
     fn names() -> PackedNames {
         let mut bytes = vec![2, 201, 200, 3, b't', b'a', 200, 2, b'D', b'x', 0x80 | 5, 1, b'T'];
         bytes.extend_from_slice(&[b'y'; 132]);
-        PackedNames::new(bytes, 100, Lengths::Long, Tokens::parse(&token_table()).unwrap())
+        PackedNames::new(bytes.into(), 100, Lengths::Long, Tokens::parse(&token_table()).unwrap())
     }
 
     #[test]
@@ -225,7 +296,7 @@ pub(crate) mod tests {
         for index in 0..names.len() {
             let name = names.name(index);
             assert!(names.is(index, name) && !names.is(index, "other") && !names.is(index, &name[1..]));
-            assert_eq!(names.hash(index), Hash::of(name.as_bytes()));
+            assert_eq!(names.hashes().nth(index).unwrap(), Hash::of(name.as_bytes()));
         }
     }
 
@@ -233,8 +304,27 @@ pub(crate) mod tests {
     fn another_order_keeps_the_names() {
         let mut names = names();
         assert_eq!(names.name(2), "x");
-        names.reorder(&[2, 0, 9, 1]);
+        names.reorder(vec![2, 0, 9, 1]);
         assert_eq!((0..4).map(|it| names.name(it)).collect::<Vec<_>>(), ["x", "sys_start", "a_start", ""]);
+    }
+
+    #[test]
+    fn names_far_behind_the_first_are_found_by_the_markers() {
+        let bytes: Vec<u8> =
+            (0..1000).flat_map(|it| [3, b't', b'0' + (it % 10) as u8, b'a' + (it / 256) as u8]).collect();
+        let tokens = || Tokens::parse(&token_table()).unwrap();
+        let names = PackedNames::new(bytes.clone().into(), 1000, Lengths::Long, tokens());
+        assert_eq!(names.markers(), [0, 1024, 2048, 3072]);
+        assert_eq!(
+            [names.name(0), names.name(255), names.name(256), names.name(999)],
+            ["0a", "5a", "6b", "9d"]
+        );
+        assert_eq!((names.name(1000), names.kind(1000)), ("", b'?'));
+        let known = PackedNames::known(bytes.into(), 1000, Lengths::Long, tokens(), names.markers().to_vec());
+        assert!((0..1000).all(|it| known.name(it) == names.name(it)));
+        // A marker that lies leads to other names and to no harm.
+        let wild = PackedNames::known(vec![1, 2, 3].into(), 1000, Lengths::Long, tokens(), vec![0, u32::MAX]);
+        assert_eq!((wild.name(300), wild.name(999), wild.hashes().count()), ("", "", 1), "{wild:?}");
     }
 
     #[test]
