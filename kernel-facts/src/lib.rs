@@ -13,6 +13,7 @@ mod frame;
 mod log;
 pub mod machine;
 mod memory;
+mod samples;
 mod task;
 mod task_detail;
 mod wait;
@@ -29,6 +30,7 @@ pub use fold::{StackGroup, fold_stacks};
 pub use frame::Frame;
 pub use log::{KernelLog, LogCaller, LogRecord, LogStyle};
 pub use memory::{MemSummary, ZoneSummary};
+pub use samples::{SampledCpu, SampledStack, Sampler, Samples};
 pub use task::{Task, TaskState};
 pub use task_detail::{
     CgroupV1, SchedPolicy, Scheduling, Syscall, SyscallFile, TaskKind, TaskMemory, TimeInState,

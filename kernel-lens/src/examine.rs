@@ -3,16 +3,17 @@
 use std::time::Instant;
 
 use thiserror::Error;
-use vmward_kernel_facts::{CpuStack, Examination, ExaminationCost, FoundBy, Frame, KernelIdentity};
+use vmward_kernel_facts::{Examination, ExaminationCost, FoundBy, KernelIdentity};
 
 use crate::cache::Entry;
 use crate::find::FindError;
 use crate::kallsyms::KallsymsError;
 use crate::look_machine::machine;
+use crate::running::{Current, named, running};
 use crate::task::{TaskOptions, Tasks, read_tasks, wait_channel};
-use crate::unwind::{Place, Unwinder, Unwound};
+use crate::unwind::Unwinder;
 use crate::wait::read_waits;
-use crate::{Arch, Cpu, Kernel, Opened, Recorder, Registers, open, open_known, printk};
+use crate::{Arch, Cpu, Kernel, Opened, Recorder, open, open_known, printk};
 
 /// Why a guest could not be examined at all. What of a found kernel cannot be read is no error: it is told
 /// among [`Examination::problems`].
@@ -96,7 +97,17 @@ pub fn examine_opened(opened: &Opened<'_>, cpus: &[Cpu], options: Options, began
         let channel = wait_channel(kernel, sure).and_then(|it| kernel.symbols.at(it));
         it.task.wchan = channel.map(|it| it.name.to_owned());
     }
-    let cpus = running(kernel, &unwinder, &mut tasks, cpus);
+    let ran = running(kernel, &unwinder, cpus, &|cpu| {
+        let it = tasks.iter().find(|it| it.task.running && it.task.cpu == Some(cpu))?;
+        Some(Current { address: it.address, pid: it.task.pid, comm: it.task.comm.clone() })
+    });
+    let mut cpus = Vec::with_capacity(ran.len());
+    for (address, cpu) in ran {
+        if let Some(it) = address.and_then(|it| tasks.at_mut(it)) {
+            it.task.stack.clone_from(&cpu.stack);
+        }
+        cpus.push(cpu);
+    }
     let waits = read_waits(kernel, &tasks);
     let log = match printk::read(kernel) {
         Ok(log) => Some(log),
@@ -167,63 +178,4 @@ fn tell(tasks: &Tasks, problems: &mut Vec<String>) {
 fn banner(kernel: &Kernel<'_>) -> String {
     let text = kernel.symbol("linux_banner").and_then(|it| kernel.space.text(it, 512).ok());
     text.unwrap_or_default().trim_end().to_owned()
-}
-
-fn named(kernel: &Kernel<'_>, unwound: &Unwound) -> Vec<Frame> {
-    unwound.named(|address| {
-        let (symbol, module) = kernel.symbol_at(address)?;
-        Some(Place { symbol, module })
-    })
-}
-
-/// What each vCPU does. A guest's CPU is told from a vCPU by its per-CPU area, or by the task that it runs.
-fn running(
-    kernel: &Kernel<'_>,
-    unwinder: &Unwinder<'_, '_>,
-    tasks: &mut Tasks,
-    cpus: &[Cpu],
-) -> Vec<CpuStack> {
-    let mut left: Vec<u32> = kernel.cpus().to_vec();
-    let by_base = |it: &Cpu| {
-        let Registers::X86_64(registers) = &it.registers else { return None };
-        let bases = [Some(registers.gs_base), registers.kernel_gs_base];
-        let online = kernel.cpus().iter().copied();
-        online.into_iter().find(|cpu| {
-            let offset = kernel.per_cpu_offset(*cpu);
-            offset.is_some() && bases.contains(&offset)
-        })
-    };
-    let mut numbers: Vec<Option<u32>> = cpus.iter().map(by_base).collect();
-    left.retain(|cpu| !numbers.contains(&Some(*cpu)));
-    // A vCPU in user mode shows no per-CPU area: what is left over goes to it in order, which is how both
-    // sides count them.
-    for number in numbers.iter_mut().filter(|it| it.is_none()) {
-        if !left.is_empty() {
-            *number = Some(left.remove(0));
-        }
-    }
-    let mut found = Vec::new();
-    for (cpu, number) in cpus.iter().zip(numbers) {
-        let Some(number) = number else { continue };
-        let current = tasks.iter().find(|it| it.task.running && it.task.cpu == Some(number));
-        let current = current.map(|it| (it.address, it.task.pid, it.task.comm.clone()));
-        let unwound = unwinder.running(&cpu.registers, current.as_ref().map(|it| it.0));
-        let stack = named(kernel, &unwound);
-        let user_mode = cpu.registers.in_user_mode();
-        if let Some(it) = current.as_ref().and_then(|it| tasks.at_mut(it.0)) {
-            it.task.stack.clone_from(&stack);
-        }
-        found.push(CpuStack {
-            cpu: number,
-            pid: current.as_ref().and_then(|it| it.1),
-            comm: current.as_ref().map(|it| it.2.clone()),
-            idle: current.is_some_and(|it| it.1 == Some(0)),
-            user_mode,
-            pc: stack.first().cloned(),
-            stack: if user_mode { Vec::new() } else { stack },
-            registers: Default::default(),
-        });
-    }
-    found.sort_by_key(|it| it.cpu);
-    found
 }

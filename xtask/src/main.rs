@@ -12,6 +12,7 @@ mod bench;
 mod demo;
 mod fixtures;
 mod generate;
+mod measured;
 mod openapi_check;
 mod record_exchanges;
 mod run;
@@ -51,6 +52,9 @@ enum Chore {
     RecordExchanges(record_exchanges::Args),
     /// Every fault on every kernel, several times, held against what is promised of it.
     Sweep(sweep::Args),
+    /// Run one program to its end and say what it took.
+    #[command(hide = true)]
+    Measured(measured::Args),
     /// Check house rules that no other tool checks.
     Tidy,
 }
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
         Chore::OpenapiCheck(args) => openapi_check::run(&args),
         Chore::RecordExchanges(args) => record_exchanges::run(&args),
         Chore::Sweep(args) => sweep::run(&args),
+        Chore::Measured(args) => measured::run(&args),
         Chore::Tidy => tidy::run(),
     };
     match outcome {

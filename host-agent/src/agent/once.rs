@@ -16,6 +16,7 @@ use super::roster::{Bed, Roster};
 use super::rounds::Rounds;
 use super::{durable, paths};
 use crate::config::Loaded;
+use crate::look::Pool;
 use crate::target::Target;
 
 /// The transports have this long to connect before the first question.
@@ -35,7 +36,7 @@ impl Visit {
             events: Events::nowhere(),
             rounds: Rounds::nowhere(),
             live: Live::default(),
-            looks: Default::default(),
+            looks: Pool::default().with_cache(&paths::kernels(&loaded.config.state)),
             spool: None,
         };
         let consoles = paths::consoles(&loaded.config.state);

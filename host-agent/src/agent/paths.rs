@@ -39,6 +39,11 @@ pub fn rounds(state: &StateConfig) -> PathBuf {
     state.folder.join("rounds.jsonl")
 }
 
+/// What is known of guests' kernels: where in their images things lie.
+pub fn kernels(state: &StateConfig) -> PathBuf {
+    state.folder.join("kernels")
+}
+
 /// The control socket.
 pub fn control(state: &StateConfig) -> PathBuf {
     state.run_folder.join("control.sock")

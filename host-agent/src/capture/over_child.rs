@@ -7,7 +7,7 @@ use vmward_model::Incarnation;
 
 use super::memory::{Memory, Seen};
 use super::{Context, Step};
-use crate::look::{Layout, MinicoreOrder, Pool, gather};
+use crate::look::{Layout, MinicoreOrder, Pool, chain, gather};
 
 /// A look may take this long. The largest guests need some 300 ms.
 const LOOK: Duration = Duration::from_secs(5);
@@ -56,16 +56,10 @@ impl Memory for OverChild {
             }
             gathered.order.request.minicore = self.minicore;
             let looked = self.pool.look(gathered.order, LOOK).await;
-            let looked = looked.map_err(|error| {
-                let mut why = error.to_string();
-                let mut cause = std::error::Error::source(&error);
-                while let Some(next) = cause {
-                    why.push_str(&format!(": {next}"));
-                    cause = next.source();
-                }
-                why
-            })?;
-            Ok(Seen { examination: looked.examination, minicore: looked.minicore, notes: gathered.notes })
+            let looked = looked.map_err(|error| chain(&error))?;
+            let mut notes = gathered.notes;
+            notes.extend(looked.no_minicore.map(|why| format!("no minicore: {why}")));
+            Ok(Seen { examination: looked.examination, minicore: looked.minicore, notes })
         })
     }
 }

@@ -10,8 +10,12 @@
 //! 2 tasks wait for 96 lock-holder, which waits for page-io
 //! ```
 
+mod sample;
+
 use std::fs::File;
-use std::path::Path;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -20,8 +24,10 @@ use vmward_kernel_facts::{Examination, LogStyle, Task, fold_stacks};
 
 use super::output::json;
 use super::{Context, Exit, Form, Output, ask};
+use crate::agent::paths;
 use crate::capture::OverQmp;
-use crate::look::{MemoryFrom, Order, Pool, Request, gather};
+use crate::config::HumanDuration;
+use crate::look::{MemoryFrom, MinicoreOrder, Order, Pool, Request, gather};
 use crate::node::{Process, Reader};
 use crate::opener;
 use crate::target::Target;
@@ -35,6 +41,22 @@ pub(super) struct Args {
     /// /proc/vmcore), a kdump-compressed dump, or a minicore. A path with a slash is a file
     #[arg(value_name = "GUEST|FILE")]
     subject: String,
+    /// Look so many times at what the CPUs run, instead of once at everything
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    sample: Option<u32>,
+    /// Time between two of these looks
+    #[arg(long, value_name = "TIME", default_value = "20ms", requires = "sample")]
+    every: HumanDuration,
+    /// Write a flame graph of them (SVG)
+    #[arg(long, value_name = "FILE", requires = "sample")]
+    flame: Option<PathBuf>,
+    /// Also write everything into a file, as JSON; it is there whole or not at all
+    #[arg(long, value_name = "FILE", conflicts_with = "sample")]
+    save: Option<PathBuf>,
+    /// Also write the pages that were read into a file (a minicore): the kernel's memory, with what it holds of
+    /// its guest's secrets
+    #[arg(long, value_name = "FILE", conflicts_with = "sample")]
+    minicore: Option<PathBuf>,
     #[command(subcommand)]
     what: Option<What>,
 }
@@ -58,14 +80,37 @@ enum What {
 
 /// A look at a file may take this long: a core of a large guest comes from a disk.
 const FILE: Duration = Duration::from_secs(60);
+/// Bytes of a minicore that somebody asks for.
+const MAX_MINICORE: u64 = 64 << 20;
 /// A look at a guest.
 const LIVE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
     let subject = &args.subject;
-    let (order, within) = order(subject, cx)?;
-    let looked = super::agent::runtime()?.block_on(Pool::default().look(order, within));
-    let found = looked.with_context(|| format!("while looking at {subject}"))?.examination;
+    let Subject { mut order, within, monitor, pool } = open(subject, cx)?;
+    order.request.minicore =
+        args.minicore.is_some().then(|| MinicoreOrder { limit: MAX_MINICORE, ..Default::default() });
+    let runtime = super::agent::runtime()?;
+    if let Some(moments) = args.sample {
+        let Some(monitor) = monitor else {
+            bail!("{subject} has no monitor that tells registers: only a running guest can be sampled")
+        };
+        let taken = runtime.block_on(sample::run(&pool, order, &monitor, moments, args.every.get()));
+        let taken = taken.with_context(|| format!("while looking at {subject}"))?;
+        return sample::show(subject, &taken, args.flame.as_deref(), cx.form());
+    }
+    let looked = runtime.block_on(pool.look(order, within));
+    let looked = looked.with_context(|| format!("while looking at {subject}"))?;
+    if let Some(path) = &args.minicore {
+        match (&looked.minicore, &looked.no_minicore) {
+            (Some(bytes), _) => save(path, bytes)?,
+            (None, why) => bail!("there is no minicore: {}", why.as_deref().unwrap_or("nothing was read")),
+        }
+    }
+    if let Some(path) = &args.save {
+        save(path, &serde_json::to_vec(&looked.examination).context("while writing it as JSON")?)?;
+    }
+    let found = looked.examination;
     for problem in &found.problems {
         tracing::warn!("{subject}: {problem}");
     }
@@ -105,13 +150,41 @@ pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
     Ok(if found.waits.roots.is_empty() && found.waits.cycles.is_empty() { Exit::Well } else { Exit::Finding })
 }
 
-/// What is to be looked at, and for how long.
-fn order(subject: &str, cx: &Context) -> Result<(Order, Duration)> {
+/// Writes beside and renames, readable to its owner only.
+fn save(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = PathBuf::from(name);
+    let write = || -> std::io::Result<()> {
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&part)?;
+        file.write_all(bytes)?;
+        std::fs::rename(&part, path)
+    };
+    let done = write();
+    if done.is_err() {
+        // What was half-written is of no use; that it could not be removed either says no more.
+        drop(std::fs::remove_file(&part));
+    }
+    done.with_context(|| format!("while writing {}", path.display()))
+}
+
+/// What is looked at.
+struct Subject {
+    order: Order,
+    /// For how long at most.
+    within: Duration,
+    /// Of a guest, where there is one.
+    monitor: Option<OverQmp>,
+    pool: Pool,
+}
+
+fn open(subject: &str, cx: &Context) -> Result<Subject> {
     let path = Path::new(subject);
     if subject.contains('/') || path.is_file() {
         let file = File::open(path).with_context(|| format!("while opening {subject}"))?;
         let request = Request { memory: MemoryFrom::Core, ..Request::default() };
-        return Ok((Order { request, files: vec![file.into()] }, FILE));
+        let order = Order { request, files: vec![file.into()] };
+        return Ok(Subject { order, within: FILE, monitor: None, pool: Pool::default() });
     }
     let loaded = cx.load()?;
     let target = ask::find(&loaded, subject)
@@ -127,7 +200,13 @@ fn order(subject: &str, cx: &Context) -> Result<(Order, Duration)> {
     for note in gathered.notes {
         tracing::warn!("{subject}: {note}");
     }
-    Ok((gathered.order, LIVE))
+    // Who may not write into the agent's folder searches, and leaves nothing behind.
+    let state = &loaded.config.state;
+    let pool = match nix::unistd::access(&state.folder, nix::unistd::AccessFlags::W_OK) {
+        Ok(()) => Pool::default().with_cache(&paths::kernels(state)),
+        Err(_) => Pool::default(),
+    };
+    Ok(Subject { order: gathered.order, within: LIVE, monitor, pool })
 }
 
 /// The monitor, asked and left within a moment: an agent may hold it.

@@ -84,7 +84,7 @@ pub async fn gather(
     if registers.is_none() {
         notes.push("no registers: what a running CPU does is told by what it left in memory".to_owned());
     }
-    let request = Request { memory, registers, minicore: None };
+    let request = Request { memory, registers, ..Request::default() };
     let rung = if answers { Rung::L1 } else { Rung::L0 };
     Ok(Gathered { order: Order { request, files }, layout, notes, rung })
 }

@@ -33,3 +33,4 @@ pub use layout::{Layout, guessed};
 pub use order::{MemoryFrom, MinicoreOrder, Order, Part, PartAt, Request};
 pub use pool::{LookError, Looked, Pool};
 pub use sandbox::{SandboxError, enter};
+pub(crate) use source::chain;

@@ -3,7 +3,10 @@
 
 use std::os::fd::OwnedFd;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
+use vmward_kernel_lens::cache::Entry;
 
 /// One look.
 #[derive(Debug)]
@@ -26,13 +29,47 @@ pub struct Request {
     /// Whether the pages that were read are wanted as a minicore.
     #[serde(default)]
     pub minicore: Option<MinicoreOrder>,
+    /// What earlier looks learned of kernels.
+    #[serde(default)]
+    pub known: Vec<Learned>,
+    /// A picture of the running CPUs over so many moments is wanted, and nothing else. The child asks for
+    /// the registers of each.
+    #[serde(default)]
+    pub moments: Option<u32>,
+}
+
+/// What a look learned of a kernel ([`vmward_kernel_lens::cache`]): the bytes of an entry in base64, which
+/// JSON carries at a third of what a list of numbers takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Learned(String);
+
+impl Learned {
+    /// To be carried.
+    pub fn of(entry: &Entry) -> Self {
+        Self(BASE64_STANDARD.encode(entry.to_bytes()))
+    }
+
+    /// The entry; none if it is of another version, or damaged.
+    pub fn entry(&self) -> Option<Entry> {
+        Entry::parse(&BASE64_STANDARD.decode(&self.0).ok()?).ok()
+    }
 }
 
 /// What a minicore may hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MinicoreOrder {
-    /// Pages of user space too, as far as they were read.
+    /// Of each process also the pages at its stack and instruction pointer.
     pub user_pages: bool,
+    /// Bytes at most, packed.
+    pub limit: u64,
+}
+
+impl Default for MinicoreOrder {
+    /// The kernel's pages, in the few MiB that a report may take.
+    fn default() -> Self {
+        Self { user_pages: false, limit: 8 << 20 }
+    }
 }
 
 /// Where the memory is.

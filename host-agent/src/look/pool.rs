@@ -5,22 +5,23 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use serde::Deserialize;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use vmward_kernel_facts::Examination;
+use vmward_kernel_facts::{Examination, Samples};
+use vmward_kernel_lens::cache::Cache;
 
-use super::child::OWN_FILES;
-use super::order::Order;
+use super::child::{ASKS, MAX_REGISTERS, OWN_FILES, Wrote};
+use super::order::{Learned, Order};
 use super::sandbox::MAX_RESULT;
+use super::source::chain;
 use crate::descriptor::{self, MAX_AT_ONCE};
 
 /// Looks at once.
@@ -63,6 +64,8 @@ pub struct Looked {
     pub examination: Box<Examination>,
     /// The minicore, where one was ordered.
     pub minicore: Option<Vec<u8>>,
+    /// Why there is none, where one was ordered.
+    pub no_minicore: Option<String>,
 }
 
 /// Starts children and waits for them. Clones share the places.
@@ -75,6 +78,7 @@ pub struct Pool {
 struct Shared {
     program: PathBuf,
     keeps_spare: bool,
+    cache: Mutex<Cache>,
     places: Semaphore,
     spare: Mutex<Option<Waiting>>,
 }
@@ -84,14 +88,6 @@ struct Shared {
 struct Waiting {
     child: Child,
     socket: UnixStream,
-}
-
-/// What the child writes.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Wrote {
-    Found(Box<Examination>),
-    Not(String),
 }
 
 impl Default for Pool {
@@ -104,18 +100,30 @@ impl Default for Pool {
 impl Pool {
     /// Children that run `program`, a `vmward`.
     pub fn of(program: impl Into<PathBuf>) -> Self {
-        Self::new(program.into(), false)
+        Self::new(program.into(), false, Cache::none())
     }
 
     /// The same, and a child is kept ready from the first look on: for one that lives long.
     #[must_use]
-    pub fn with_spare(&self) -> Self {
-        Self::new(self.shared.program.clone(), true)
+    pub fn with_spare(self) -> Self {
+        let cache = std::mem::take(&mut *self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner));
+        Self::new(self.shared.program.clone(), true, cache)
     }
 
-    fn new(program: PathBuf, keeps_spare: bool) -> Self {
-        let (places, spare) = (Semaphore::new(AT_ONCE), Mutex::default());
-        Self { shared: Arc::new(Shared { program, keeps_spare, places, spare }) }
+    /// The same, and what looks learn of kernels is kept in a folder, so that the next look at one of them
+    /// need not search.
+    #[must_use]
+    pub fn with_cache(self, folder: &Path) -> Self {
+        let (cache, problems) = Cache::load(folder);
+        for problem in problems {
+            tracing::warn!("what is known of kernels: {}", chain(&problem));
+        }
+        Self::new(self.shared.program.clone(), self.shared.keeps_spare, cache)
+    }
+
+    fn new(program: PathBuf, keeps_spare: bool, cache: Cache) -> Self {
+        let (places, spare, cache) = (Semaphore::new(AT_ONCE), Mutex::default(), Mutex::new(cache));
+        Self { shared: Arc::new(Shared { program, keeps_spare, cache, places, spare }) }
     }
 
     /// Has a child look, for at most `within`. The child is gone when this returns, or is dropped.
@@ -123,17 +131,78 @@ impl Pool {
     /// # Errors
     /// [`LookError`].
     pub async fn look(&self, order: Order, within: Duration) -> Result<Looked, LookError> {
+        let none = async |_| Ok(());
+        match self.run(order, within, none).await? {
+            (Wrote::Found { examination, learned, no_minicore }, minicore) => {
+                self.learn(learned).await;
+                Ok(Looked { examination, minicore, no_minicore })
+            }
+            (Wrote::Not(why), _) => Err(LookError::Not(why)),
+            (Wrote::Sampled { .. }, _) => Err(LookError::Garbage(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
+    /// Has a child take a picture of the running CPUs over `moments` moments. `registers` is asked for the
+    /// registers of each, as text; where it has none the picture ends.
+    ///
+    /// # Errors
+    /// [`LookError`].
+    pub async fn over_time(
+        &self,
+        mut order: Order,
+        moments: u32,
+        within: Duration,
+        mut registers: impl AsyncFnMut() -> Option<String>,
+    ) -> Result<Samples, LookError> {
+        order.request.moments = Some(moments);
+        let answer = async |socket: UnixStream| {
+            socket.set_nonblocking(true)?;
+            let mut socket = tokio::net::UnixStream::from_std(socket)?;
+            let mut byte = [0];
+            while socket.read(&mut byte).await? == 1 && byte == [ASKS] {
+                let text = registers().await.unwrap_or_default();
+                let text = text.as_bytes().get(..MAX_REGISTERS).unwrap_or(text.as_bytes());
+                let length = u32::try_from(text.len()).unwrap_or(0);
+                socket.write_all(&length.to_le_bytes()).await?;
+                socket.write_all(text).await?;
+            }
+            Ok(())
+        };
+        match self.run(order, within, answer).await? {
+            (Wrote::Sampled { samples, learned }, _) => {
+                self.learn(learned).await;
+                Ok(samples)
+            }
+            (Wrote::Not(why), _) => Err(LookError::Not(why)),
+            (Wrote::Found { .. }, _) => Err(LookError::Garbage(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
+    async fn run(
+        &self,
+        mut order: Order,
+        within: Duration,
+        talk: impl AsyncFnOnce(UnixStream) -> io::Result<()>,
+    ) -> Result<(Wrote, Option<Vec<u8>>), LookError> {
         let until = Instant::now() + within;
         let place = timeout_at(until, self.shared.places.acquire()).await;
         // The places are never closed.
         let _place = place.map_err(|_| LookError::Busy(within))?.map_err(|_| LookError::Busy(within))?;
+        order.request.known = {
+            let cache = self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            cache.entries().iter().map(Learned::of).collect()
+        };
         let files = Files::new(&order).map_err(LookError::Start)?;
-        let mut child = self.start(&order, &files).map_err(LookError::Start)?;
+        let Waiting { mut child, socket } = self.start(&order, &files).map_err(LookError::Start)?;
         drop(order);
         let mut words = child.stderr.take();
-        let ended = timeout_at(until, child.wait()).await;
-        let how = match ended {
-            Ok(how) => how.map_err(LookError::Start)?,
+        let ended = timeout_at(until, async {
+            // A child that ends in the middle of a talk says why by its end.
+            let talked = talk(socket).await;
+            (child.wait().await, talked)
+        });
+        let how = match ended.await {
+            Ok((how, _)) => how.map_err(LookError::Start)?,
             Err(_) => {
                 child.kill().await.map_err(LookError::Start)?;
                 return Err(LookError::Overtime(within));
@@ -157,10 +226,22 @@ impl Pool {
             return Err(LookError::Ended { how, words });
         }
         let read = tokio::task::spawn_blocking(move || files.read());
-        match read.await.map_err(|it| LookError::Garbage(io::Error::other(it)))? {
-            Ok((Wrote::Found(examination), minicore)) => Ok(Looked { examination, minicore }),
-            Ok((Wrote::Not(why), _)) => Err(LookError::Not(why)),
-            Err(error) => Err(LookError::Garbage(error)),
+        let read = read.await.map_err(|it| LookError::Garbage(io::Error::other(it)))?;
+        read.map_err(LookError::Garbage)
+    }
+
+    /// Keeps what a look learned. The child may have been taken over: the entry is one of places, and each is
+    /// tested before it is used.
+    async fn learn(&self, learned: Option<Learned>) {
+        let Some(entry) = learned.and_then(|it| it.entry()) else { return };
+        let shared = Arc::clone(&self.shared);
+        let kept = tokio::task::spawn_blocking(move || {
+            shared.cache.lock().unwrap_or_else(PoisonError::into_inner).keep(entry)
+        });
+        match kept.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("what a look learned is not kept: {}", chain(&error)),
+            Err(error) => tracing::warn!("what a look learned is not kept: {error}"),
         }
     }
 
@@ -175,17 +256,17 @@ impl Pool {
         }
     }
 
-    fn start(&self, order: &Order, files: &Files) -> io::Result<Child> {
+    fn start(&self, order: &Order, files: &Files) -> io::Result<Waiting> {
         let spare = self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut waiting) = spare
             && matches!(waiting.child.try_wait(), Ok(None))
             && send(&waiting, order, files).is_ok()
         {
-            return Ok(waiting.child);
+            return Ok(waiting);
         }
         let waiting = self.child()?;
         send(&waiting, order, files)?;
-        Ok(waiting.child)
+        Ok(waiting)
     }
 
     fn child(&self) -> io::Result<Waiting> {

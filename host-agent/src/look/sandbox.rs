@@ -78,10 +78,11 @@ fn no_files() -> Result<(), SandboxError> {
     restricted.map(drop).map_err(|it| SandboxError::Landlock(it.to_string()))
 }
 
-/// The system calls that the lens makes. `recvmsg` takes the order, `fcntl` is the standard library's
+/// The system calls that the lens makes. `recvmsg` takes the order, `sendmsg` asks for
+/// registers, `fcntl` is the standard library's
 /// check of a descriptor, `writev` and `write` tell what went wrong on stderr.
 fn filter() -> Result<SeccompFilter, seccompiler::BackendError> {
-    const FREE: [i64; 27] = [
+    const FREE: [i64; 28] = [
         libc::SYS_read,
         libc::SYS_pread64,
         libc::SYS_write,
@@ -94,6 +95,7 @@ fn filter() -> Result<SeccompFilter, seccompiler::BackendError> {
         libc::SYS_fcntl,
         libc::SYS_close,
         libc::SYS_recvmsg,
+        libc::SYS_sendmsg,
         libc::SYS_munmap,
         libc::SYS_mremap,
         libc::SYS_madvise,

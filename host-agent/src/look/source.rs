@@ -14,7 +14,6 @@ use crate::transport::memory::{PrivateMemory, PrivateRun};
 pub(super) struct Source {
     pub(super) memory: Box<dyn PhysicalMemory + Send + Sync>,
     pub(super) cpus: Vec<Cpu>,
-    pub(super) vmcoreinfo: Option<Vec<u8>>,
 }
 
 /// Makes memory of what an order says.
@@ -32,7 +31,7 @@ pub(super) fn open(from: &MemoryFrom, files: Vec<OwnedFd>) -> Result<Source, Str
         MemoryFrom::Core => {
             let bytes = FileBytes::new(take(0)?).map_err(looked)?;
             let opened = open_bytes(Box::new(bytes)).map_err(|it| chain(&it))?;
-            Ok(Source { memory: opened.memory, cpus: opened.cpus, vmcoreinfo: opened.vmcoreinfo })
+            Ok(Source { memory: opened.memory, cpus: opened.cpus })
         }
         MemoryFrom::Live { parts, process } => {
             let runs = parts.iter().filter_map(|it| match it.at {
@@ -67,13 +66,13 @@ pub(super) fn open(from: &MemoryFrom, files: Vec<OwnedFd>) -> Result<Source, Str
                 (Some(a), Some(b)) => Box::new(Both::new(a, b)),
                 (None, None) => return Err("the order names no memory".to_owned()),
             };
-            Ok(Source { memory, cpus: Vec::new(), vmcoreinfo: None })
+            Ok(Source { memory, cpus: Vec::new() })
         }
     }
 }
 
 /// An error and its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

@@ -176,6 +176,17 @@ fn answer(port: &File, out: &Mutex<()>, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// Threads that sleep, for a guest with many of them. They stay.
+fn threads(count: u32) -> Result<Value> {
+    for _ in 0..count {
+        let sleeper = || loop {
+            sleep(Duration::from_secs(3600));
+        };
+        std::thread::Builder::new().stack_size(16 << 10).spawn(sleeper).context("cannot start a thread")?;
+    }
+    Ok(json!({ "threads": count }))
+}
+
 fn command(words: &[&str]) -> Result<Value> {
     match words {
         ["ping"] => Ok(json!({})),
@@ -184,6 +195,7 @@ fn command(words: &[&str]) -> Result<Value> {
         ["faults"] => Ok(json!({ "faults": fault::ALL.iter().map(|it| it.name).collect::<Vec<_>>() })),
         ["heal", name] => Ok(json!({ "proof": fault::heal(name)? })),
         ["symbol", name] => symbol(name),
+        ["threads", count] => threads(count.parse().context("how many threads?")?),
         ["load", path, parameters @ ..] => {
             init::load_module(path, &parameters.join(" "))?;
             Ok(json!({}))

@@ -176,6 +176,12 @@ impl Builder {
         self
     }
 
+    /// Leaves the vmcoreinfo device out again.
+    pub fn without_vmcoreinfo(mut self) -> Self {
+        self.vmcoreinfo = false;
+        self
+    }
+
     /// Adds the vmcoreinfo device.
     pub fn vmcoreinfo(mut self) -> Self {
         self.vmcoreinfo = true;

@@ -17,6 +17,7 @@ use crate::run::root;
 mod demo;
 mod hostile;
 mod isolation;
+mod lens;
 mod peer;
 mod upload;
 
@@ -145,6 +146,7 @@ fn registry() -> Vec<(&'static str, &'static str, Bench)> {
             hostile::run,
         ),
         ("isolation", "the rounds of nine guests while the tenth misbehaves", isolation::run),
+        ("lens", "a look at a guest's memory, from the request to the result on disk", lens::run),
         ("upload", "a report written on the host to seen at the controller, and what both take", upload::run),
     ]
 }
