@@ -38,6 +38,7 @@ fn examined(guest: &Guest) -> Result<(Context, Monitor)> {
             minicore: None,
         })),
         vcpu_threads: OnceLock::new(),
+        memory_read: OnceLock::new(),
         queues_since: OnceLock::new(),
     };
     Ok((context, monitor))

@@ -10,7 +10,7 @@ use vmward::capture::{Context, KnownLayout, OverChild, OverQmp, Plan, diagnose};
 use vmward::look::{LookError, MemoryFrom, MinicoreOrder, Order, Pool, Request, gather};
 use vmward::node::{Process, Reader, stat};
 use vmward::transport::qmp::{Deadlines, Monitor, Policy, Settings};
-use vmward_kernel_facts::{Examination, WaitKind};
+use vmward_kernel_facts::{Debtor, Examination, WaitKind};
 use vmward_kernel_lens::{Options, Recorder, examine, source};
 use vmward_model::{CaptureOutcome, GuestState, Incarnation, Rung};
 use vmward_qemu_fixtures::fault;
@@ -59,6 +59,7 @@ impl Reached {
                 minicore: Some(MinicoreOrder::default()),
             })),
             vcpu_threads: OnceLock::new(),
+            memory_read: OnceLock::new(),
             queues_since: OnceLock::new(),
         }
     }
@@ -96,6 +97,9 @@ async fn a_lock_chain_is_told_live_with_and_without_the_monitor_and_from_its_min
     ensure!(of("memory-alone").is_some_and(|it| matches!(it.outcome, CaptureOutcome::Skipped { .. })));
     let look = done.kernel.look.as_ref().context("the case has no look")?;
     ensure!(look.waits == looked.examination.waits || !look.waits.roots.is_empty(), "{:?}", look.waits);
+    // The fault's disk does not answer: the request that the chain ends at is owed by the host's storage.
+    let border = done.kernel.border.as_ref().context("the case has no border")?;
+    ensure!(border.devices.iter().any(|it| it.who_owes == Debtor::HostStorage), "{border:?}");
     let minicore = done.artifacts.iter().find(|it| it.kind == "minicore").context("no minicore")?;
     ensure!(!minicore.truncated && minicore.bytes.len() <= 8 << 20, "{} bytes", minicore.bytes.len());
     let folder = tempfile::tempdir()?;

@@ -225,6 +225,7 @@ impl Examiner {
             pauser: self.pauser(incarnation.pid),
             memory: self.memory(incarnation),
             vcpu_threads: OnceLock::new(),
+            memory_read: OnceLock::new(),
             queues_since: OnceLock::new(),
         }
     }

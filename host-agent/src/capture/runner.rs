@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use vmward_model::observed::{MonitorHealth, RunState, ThreadRole};
 use vmward_model::{CaptureOutcome, CaptureRecord, GuestState, Provenance, Rung, Stamp, TransportKind};
 
+use super::border;
 use super::gate::{self, Closed};
 use super::plan::Wanted;
 use super::{
@@ -57,6 +58,7 @@ pub(super) async fn run(cx: Arc<Context>, plan: &Plan, captures: Vec<Shared>) ->
 
     let mut examined = run.examined;
     name_vcpus(&mut examined, &run.cx);
+    across(&mut examined, &run.cx);
     examined.took_ms = millis(began.elapsed());
     examined
 }
@@ -311,6 +313,19 @@ fn record(
         paused_us,
         outcome,
     }
+}
+
+/// Who owes whom, where memory was read: the guest's side of its queues beside QEMU's and the host's.
+fn across(examined: &mut Examined, cx: &Context) {
+    let Some(look) = &examined.kernel.look else { return };
+    let looked_ms = cx.queues_since.get().zip(cx.memory_read.get()).map(|(queues, memory)| {
+        match memory.checked_duration_since(*queues) {
+            Some(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
+            None => i64::try_from(queues.duration_since(*memory).as_millis()).map_or(i64::MIN, |it| -it),
+        }
+    });
+    let border = border(&look.machine, &look.waits, &examined.observed, looked_ms);
+    examined.kernel.border = border;
 }
 
 /// Threads whose names said nothing, but whose vCPU QEMU has named meanwhile.

@@ -44,6 +44,7 @@ impl Stand {
             pauser: None,
             memory: None,
             vcpu_threads: OnceLock::new(),
+            memory_read: OnceLock::new(),
             queues_since: OnceLock::new(),
         }
     }
