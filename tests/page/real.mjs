@@ -22,7 +22,7 @@ export const b_open = check("its incident says what is wrong and shows the evide
   await looker.go("/incidents?class=lock-wait");
   await page.getByRole("row", { name: new RegExp(world.guest) }).getByRole("link", { name: /wait/ }).first().click();
   await page.locator("#verdict").waitFor();
-  assert.match(await page.locator("header.chart").textContent(), /lock-wait.*Tasks of the guest wait/s);
+  assert.match(await page.locator("header.chart").textContent(), /lock-wait.*tasks of the guest wait/is);
   const blocked = page.locator("stack-fold").first();
   const fold = blocked.locator("details").first();
   assert.match(await fold.locator("summary").textContent(), /D\s*waits for/);
