@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::user_text::{UserKey, UserTexts};
 use super::{PageMap, PhysRange, PhysicalMemory, Shared};
@@ -12,8 +13,14 @@ use crate::ReadError;
 /// Bytes of a page in the record. Guests with larger pages are recorded in pieces of this size.
 pub const PAGE_SIZE: u64 = 4096;
 
-/// Reads of one examination before it gives up: no healthy guest needs a tenth of them.
-const MAX_READS: u64 = 40_000_000;
+/// Reads of one examination before it gives up: some three hundred a task, so that a guest with 8,000 tasks needs
+/// a quarter of them. They take half a second.
+const MAX_READS: u64 = 10_000_000;
+/// CPU time of one examination before it gives up: a guest with 5,000 tasks needs a sixth. It is counted and not
+/// the time of day, so that a busy host or a slow source ends nothing.
+const MAX_CPU: Duration = Duration::from_millis(1500);
+/// Reads from one look at the clock to the next.
+const CLOCK_EVERY: u64 = 1024;
 /// Pages of one examination: three or four a task, so that a guest with 8,000 tasks is read whole.
 const MAX_PAGES: usize = 32 << 10;
 
@@ -53,6 +60,12 @@ impl Record {
     }
 }
 
+/// CPU time of this thread.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
 /// A source of memory with a record of what was read from it.
 ///
 /// [`read`](Self::read) is for what a result is made from. [`scan`](Self::scan) is for looking through much
@@ -61,6 +74,7 @@ pub struct Recorder<'m> {
     memory: &'m dyn PhysicalMemory,
     record: RefCell<Record>,
     reads: Cell<u64>,
+    began: Duration,
     user_texts: RefCell<UserTexts>,
     user_pages: RefCell<HashSet<u64>>,
 }
@@ -72,6 +86,7 @@ impl<'m> Recorder<'m> {
             memory,
             record: RefCell::default(),
             reads: Cell::new(0),
+            began: cpu_time(),
             user_texts: RefCell::default(),
             user_pages: RefCell::default(),
         }
@@ -199,8 +214,12 @@ impl<'m> Recorder<'m> {
     }
 
     fn spend(&self) -> Result<(), ReadError> {
-        let spent = self.reads.get() + 1;
+        let spent = self.reads.get().saturating_add(1);
         self.reads.set(spent);
+        if spent.is_multiple_of(CLOCK_EVERY) && cpu_time().saturating_sub(self.began) > MAX_CPU {
+            // No later read looks at the clock to be refused.
+            self.reads.set(MAX_READS);
+        }
         if spent > MAX_READS { Err(ReadError::Exhausted { spent }) } else { Ok(()) }
     }
 
@@ -286,6 +305,18 @@ mod tests {
         assert!(recorder.share(0xf000, 0x2000).unwrap().is_none());
         assert!(recorder.share(0, 0).unwrap().is_none());
         assert!(recorder.share(u64::MAX, 2).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_examination_that_has_no_end_is_given_up() {
+        let memory = TestMemory::new(0x1000);
+        let recorder = Recorder::new(&memory);
+        recorder.read(0, &mut [0]).unwrap();
+        let reads = (0..=MAX_READS).take_while(|_| recorder.read(0, &mut [0]).is_ok()).count() as u64;
+        assert!(reads < MAX_READS && reads > 100_000, "{reads}");
+        for _ in 0..2 * CLOCK_EVERY {
+            assert!(matches!(recorder.scan(0, &mut [0]), Err(ReadError::Exhausted { .. })));
+        }
     }
 
     #[test]
