@@ -19,6 +19,7 @@ mod task_detail;
 mod wait;
 mod wait_graph;
 mod wait_table;
+mod wait_target;
 mod wait_words;
 
 pub use border::{
@@ -36,5 +37,6 @@ pub use task_detail::{
     CgroupV1, SchedPolicy, Scheduling, Syscall, SyscallFile, TaskKind, TaskMemory, TimeInState,
 };
 pub use wait::{WaitKind, is_scheduler_glue, symbol_stem, wait_kind, wait_of_stack};
-pub use wait_graph::{WaitEdge, WaitGraph, WaitProof, WaitRoot};
+pub use wait_graph::{WaitEdge, WaitEnd, WaitGraph, WaitProof, WaitRoot};
 pub use wait_table::{FREEZE_CALLERS, WAIT_SYMBOLS, WaitSymbol};
+pub use wait_target::{MAX_WAITED_FILES, WaitTarget, WaitedFile};

@@ -21,6 +21,8 @@ pub enum WaitKind {
     RtMutex,
     /// A counting semaphore (`struct semaphore`).
     Semaphore,
+    /// A spinlock: the waiter does not sleep but spins on its CPU.
+    Spinlock,
     /// A lock of user space, or a condition variable.
     Futex,
     /// A file system that somebody froze (`fsfreeze`, snapshot in progress).
@@ -43,9 +45,11 @@ pub enum WaitKind {
     Rcu,
     /// A completion, of what the stack does not say.
     Completion,
+    /// A wait queue, of what the stack does not say.
+    Event,
     /// A child process.
     Child,
-    /// Input: poll, select, a pipe, a terminal, a socket.
+    /// Input: poll, select, a pipe, a terminal, a socket; also room in a pipe.
     Input,
     /// A timer.
     Timer,
@@ -58,7 +62,10 @@ pub enum WaitKind {
 impl WaitKind {
     /// A lock inside the kernel that another task has to release.
     pub fn is_lock(self) -> bool {
-        matches!(self, Self::Mutex | Self::Rwsem | Self::PercpuRwsem | Self::RtMutex | Self::Semaphore)
+        matches!(
+            self,
+            Self::Mutex | Self::Rwsem | Self::PercpuRwsem | Self::RtMutex | Self::Semaphore | Self::Spinlock
+        )
     }
 
     /// Storage has to answer.
@@ -211,7 +218,8 @@ mod tests {
 
     #[test]
     fn a_write_that_waits_for_a_reader_of_its_pipe_is_not_frozen() {
-        assert_eq!(kind_of(&["__schedule", "schedule", "pipe_write", "vfs_write", "ksys_write"]), None);
+        let kind = kind_of(&["__schedule", "schedule", "pipe_write", "vfs_write", "ksys_write"]);
+        assert_eq!(kind, Some(WaitKind::Input));
         let tap = ["schedule", "wait_for_completion", "some_driver", "vfs_write"];
         assert_eq!(kind_of(&tap), Some(WaitKind::Completion));
     }

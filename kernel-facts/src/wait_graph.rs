@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::WaitKind;
+use crate::{WaitKind, WaitTarget};
 
 /// Roots that are told at most: a healthy kernel has a handful, a hostile one would have us list forever.
 const MAX_ROOTS: usize = 256;
@@ -25,6 +25,21 @@ pub enum WaitProof {
     LockWord,
     /// A readers' count says that somebody holds it, and a task's stack shows the call that took it.
     ReaderStack,
+    /// A request that the disk's driver has carries the waiter's page, buffer, completion or direct I/O.
+    Request,
+    /// A bio whose end wakes this waiter names the disk.
+    Bio,
+    /// The owners are in the middle of a change that belongs to the transaction (`task.journal_info`).
+    Handle,
+    /// The owners have the other end open.
+    OpenFile,
+    /// RCU's own tree waits for the owners' CPUs, or lists the owners as readers.
+    GracePeriod,
+    /// The queue in the lock word leads through the waiter's CPU.
+    LockQueue,
+    /// The lock is taken, and of all CPUs that do not wait for it only the owner's has its address in its
+    /// registers or on its stack.
+    HolderStack,
     /// Only the frames on the stack say what kind of wait it is: what is waited for was not found.
     Frames,
 }
@@ -42,14 +57,42 @@ pub struct WaitEdge {
     /// Symbol that the object lies in, for those that are not allocated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_name: Option<String>,
-    /// Thread ids of the tasks that have to let go, as far as the kernel tells them.
+    /// More of what it is, where that is no lock: a disk and its request, files, a journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<WaitTarget>,
+    /// Thread ids of the tasks that have to let go, as far as the kernel tells them. Of the ends of a pipe
+    /// any one suffices, of all else all of them are needed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owners: Vec<u32>,
+    /// The CPU on which the waiter spins; `None` for one that sleeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spins_on: Option<u32>,
+    /// The CPU that holds it, where not a task but a CPU does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by_cpu: Option<u32>,
     /// How long the waiter has been off its CPU, in nanoseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_ns: Option<u64>,
     /// The test that this edge passed.
     pub proof: WaitProof,
+}
+
+impl WaitEdge {
+    /// An edge of which no more is known.
+    pub fn new(waiter: u32, kind: WaitKind, proof: WaitProof) -> Self {
+        Self {
+            waiter,
+            kind,
+            object: None,
+            object_name: None,
+            what: None,
+            owners: Vec::new(),
+            spins_on: None,
+            held_by_cpu: None,
+            waiting_ns: None,
+            proof,
+        }
+    }
 }
 
 /// A task at which chains of waiting end.
@@ -62,6 +105,18 @@ pub struct WaitRoot {
     /// What it waits for itself, where that is no task: a disk, a page, an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<WaitKind>,
+    /// How long it has not run itself, in nanoseconds; `None` for one that runs or could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub still_ns: Option<u64>,
+}
+
+/// Something that is no task and has to answer or to be let go: a disk, a frozen file system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WaitEnd {
+    /// What it is.
+    pub on: WaitTarget,
+    /// Tasks that wait for it, directly or through others, ascending.
+    pub waiters: Vec<u32>,
 }
 
 /// All edges, and what follows from them.
@@ -71,36 +126,48 @@ pub struct WaitGraph {
     pub edges: Vec<WaitEdge>,
     /// Where chains end, the one with most waiters first.
     pub roots: Vec<WaitRoot>,
+    /// Where chains end that end at no task, the one with most waiters first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ends: Vec<WaitEnd>,
     /// Tasks that wait for each other in a ring: none of them will ever go on by itself. Each ascending.
     pub cycles: Vec<Vec<u32>>,
 }
 
 impl WaitGraph {
-    /// Finds roots and cycles. An edge to itself is a cycle of one.
+    /// Finds roots, ends and cycles. An edge to itself is a cycle of one.
+    ///
+    /// Who waits for input rests, and any of those who have the other end may bring it. Such an edge counts
+    /// only where a wait of another kind hangs together with it, and in a cycle only if there is one owner.
     pub fn new(mut edges: Vec<WaitEdge>) -> Self {
         edges.sort_by_key(|it| (it.waiter, it.object));
+        let counted = counted(&edges);
         let mut forward: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        let mut strict: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
         let mut backward: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
-        for edge in &edges {
+        for edge in edges.iter().zip(&counted).filter_map(|(edge, counts)| counts.then_some(edge)) {
             for owner in &edge.owners {
                 forward.entry(edge.waiter).or_default().insert(*owner);
                 backward.entry(*owner).or_default().insert(edge.waiter);
+                if edge.kind != WaitKind::Input || edge.owners.len() == 1 {
+                    strict.entry(edge.waiter).or_default().insert(*owner);
+                }
             }
         }
-        let mut ends: Vec<u32> = backward.keys().copied().filter(|it| !forward.contains_key(it)).collect();
-        ends.sort_by_key(|it| (usize::MAX - backward.get(it).map_or(0, BTreeSet::len), *it));
-        ends.truncate(MAX_ROOTS);
-        let mut roots: Vec<WaitRoot> = ends
+        let mut roots: Vec<u32> = backward.keys().copied().filter(|it| !forward.contains_key(it)).collect();
+        roots.sort_by_key(|it| (usize::MAX - backward.get(it).map_or(0, BTreeSet::len), *it));
+        roots.truncate(MAX_ROOTS);
+        let mut roots: Vec<WaitRoot> = roots
             .into_iter()
             .map(|task| WaitRoot {
                 task,
-                waiters: reachable(&backward, task),
+                waiters: reachable(&backward, [task]),
                 waits_for: edges.iter().find(|it| it.waiter == task).map(|it| it.kind),
+                still_ns: None,
             })
             .collect();
         roots.sort_by_key(|it| (usize::MAX - it.waiters.len(), it.task));
-        let cycles = cycles(&forward);
-        Self { edges, roots, cycles }
+        let ends = ends(&edges, &backward);
+        Self { cycles: cycles(&strict), edges, roots, ends }
     }
 
     /// The edges of one waiter.
@@ -109,10 +176,60 @@ impl WaitGraph {
     }
 }
 
-/// Everything that can be reached from `from`, without itself unless a ring leads back to it.
-fn reachable(along: &BTreeMap<u32, BTreeSet<u32>>, from: u32) -> Vec<u32> {
+/// Which edges count for roots and cycles. Idle tasks have no number of their own, and several of them would
+/// be taken for one.
+fn counted(edges: &[WaitEdge]) -> Vec<bool> {
+    let mut counted: Vec<bool> =
+        edges.iter().map(|it| it.kind != WaitKind::Input && it.waiter != 0).collect();
+    // Edges of input, by the tasks at both ends.
+    let mut input: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    let mut reached: BTreeSet<u32> = BTreeSet::new();
+    for (at, edge) in edges.iter().enumerate() {
+        let ends = edge.owners.iter().copied().chain([edge.waiter]);
+        if counted[at] {
+            reached.extend(ends);
+        } else {
+            ends.for_each(|it| input.entry(it).or_default().push(at));
+        }
+    }
+    let mut open: Vec<u32> = reached.iter().copied().collect();
+    while let Some(task) = open.pop() {
+        for at in input.remove(&task).unwrap_or_default() {
+            counted[at] = edges[at].waiter != 0;
+            let ends = edges[at].owners.iter().copied().chain([edges[at].waiter]);
+            open.extend(ends.filter(|it| reached.insert(*it)));
+        }
+    }
+    counted
+}
+
+/// What is no task and is waited for, with everybody behind.
+fn ends(edges: &[WaitEdge], backward: &BTreeMap<u32, BTreeSet<u32>>) -> Vec<WaitEnd> {
+    let mut found: Vec<(WaitTarget, BTreeSet<u32>)> = Vec::new();
+    for edge in edges {
+        let Some(on) = edge.what.as_ref().and_then(WaitTarget::end) else { continue };
+        if let Some((_, direct)) = found.iter_mut().find(|it| it.0.is_same(&on)) {
+            direct.insert(edge.waiter);
+        } else if found.len() < MAX_ROOTS {
+            found.push((on, BTreeSet::from([edge.waiter])));
+        }
+    }
+    let mut ends: Vec<WaitEnd> = found
+        .into_iter()
+        .map(|(on, direct)| {
+            let behind = reachable(backward, direct.iter().copied());
+            let waiters = direct.into_iter().chain(behind).collect::<BTreeSet<u32>>();
+            WaitEnd { on, waiters: waiters.into_iter().collect() }
+        })
+        .collect();
+    ends.sort_by_key(|it| usize::MAX - it.waiters.len());
+    ends
+}
+
+/// Everything that can be reached from some, without these unless a ring leads back to them.
+fn reachable(along: &BTreeMap<u32, BTreeSet<u32>>, from: impl IntoIterator<Item = u32>) -> Vec<u32> {
     let mut found = BTreeSet::new();
-    let mut open = vec![from];
+    let mut open: Vec<u32> = from.into_iter().collect();
     while let Some(next) = open.pop() {
         for other in along.get(&next).into_iter().flatten() {
             if found.insert(*other) {
@@ -191,13 +308,9 @@ mod tests {
 
     fn edge(waiter: u32, kind: WaitKind, owners: &[u32]) -> WaitEdge {
         WaitEdge {
-            waiter,
-            kind,
             object: Some(0xffff_8880_0000_1000),
-            object_name: None,
             owners: owners.to_vec(),
-            waiting_ns: None,
-            proof: WaitProof::Listed,
+            ..WaitEdge::new(waiter, kind, WaitProof::Listed)
         }
     }
 
@@ -209,7 +322,12 @@ mod tests {
             edge(120, WaitKind::PageIo, &[]),
             edge(9, WaitKind::Timer, &[]),
         ]);
-        let root = WaitRoot { task: 120, waiters: vec![123, 124], waits_for: Some(WaitKind::PageIo) };
+        let root = WaitRoot {
+            task: 120,
+            waiters: vec![123, 124],
+            waits_for: Some(WaitKind::PageIo),
+            still_ns: None,
+        };
         assert_eq!(graph.roots, [root]);
         assert!(graph.cycles.is_empty());
         assert_eq!(graph.of(123).count(), 1);
@@ -246,5 +364,38 @@ mod tests {
         let graph = WaitGraph::new(edges);
         assert_eq!(graph.roots.len(), 1);
         assert_eq!(graph.roots[0].waiters.len(), 10_000);
+    }
+
+    #[test]
+    fn everybody_behind_a_disk_waits_for_it() {
+        let mut reader = edge(120, WaitKind::PageIo, &[]);
+        reader.what = Some(WaitTarget::Disk { name: "vdb".into(), request: None, in_flight: 1 });
+        let graph = WaitGraph::new(vec![edge(124, WaitKind::Mutex, &[120]), reader]);
+        let [end] = graph.ends.as_slice() else { panic!("{graph:?}") };
+        assert_eq!(end.waiters, [120, 124]);
+    }
+
+    #[test]
+    fn who_waits_for_input_is_no_root_unless_somebody_waits_for_him_in_earnest() {
+        let resting = vec![edge(10, WaitKind::Input, &[11]), edge(11, WaitKind::Input, &[10])];
+        let graph = WaitGraph::new(resting.clone());
+        assert!(graph.roots.is_empty() && graph.cycles.is_empty());
+        assert_eq!(graph.edges.len(), 2);
+        let behind = [resting, vec![edge(12, WaitKind::Mutex, &[10])]].concat();
+        assert_eq!(WaitGraph::new(behind).cycles, [[10, 11]]);
+        // Somebody else may write to it.
+        let others = vec![
+            edge(10, WaitKind::Input, &[11, 13]),
+            edge(11, WaitKind::Input, &[10]),
+            edge(12, WaitKind::Mutex, &[10]),
+        ];
+        let graph = WaitGraph::new(others);
+        assert!(graph.cycles.is_empty());
+        assert_eq!(graph.roots.iter().map(|it| it.task).collect::<Vec<_>>(), [13]);
+    }
+
+    #[test]
+    fn idle_tasks_that_spin_are_not_taken_for_one() {
+        assert!(WaitGraph::new(vec![edge(0, WaitKind::Spinlock, &[0])]).cycles.is_empty());
     }
 }

@@ -11,6 +11,7 @@ impl WaitKind {
             Self::PercpuRwsem => "a per-CPU read-write semaphore",
             Self::RtMutex => "an rt-mutex",
             Self::Semaphore => "a semaphore",
+            Self::Spinlock => "a spinlock",
             Self::Futex => "a lock of user space",
             Self::FsFreeze => "a frozen file system",
             Self::BlockIo => "the block layer",
@@ -22,6 +23,7 @@ impl WaitKind {
             Self::Freezer => "being thawed",
             Self::Rcu => "RCU",
             Self::Completion => "a completion",
+            Self::Event => "an event",
             Self::Child => "a child",
             Self::Input => "input",
             Self::Timer => "a timer",
@@ -40,6 +42,13 @@ impl WaitProof {
             Self::Queued => "its wait queue holds the task",
             Self::LockWord => "the lock word names its owner",
             Self::ReaderStack => "readers hold it, and their stacks show it",
+            Self::Request => "a request that the disk has carries what it waits for",
+            Self::Bio => "the bio that wakes it names the disk",
+            Self::Handle => "the owners have a handle of the transaction open",
+            Self::OpenFile => "the owners have the other end open",
+            Self::GracePeriod => "RCU waits for the owners' CPUs, or lists them as readers",
+            Self::LockQueue => "the lock's queue leads through its CPU",
+            Self::HolderStack => "it is taken, and only the owner's stack has its address",
             Self::Frames => "only the stack says so",
         }
     }
@@ -52,6 +61,13 @@ impl WaitProof {
             Self::Queued => "queued",
             Self::LockWord => "lock word",
             Self::ReaderStack => "reader's stack",
+            Self::Request => "request",
+            Self::Bio => "bio",
+            Self::Handle => "open handle",
+            Self::OpenFile => "open file",
+            Self::GracePeriod => "grace period",
+            Self::LockQueue => "lock's queue",
+            Self::HolderStack => "holder's stack",
             Self::Frames => "stack only",
         }
     }

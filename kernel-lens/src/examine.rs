@@ -101,6 +101,7 @@ pub fn examine_opened(opened: &Opened<'_>, cpus: &[Cpu], options: Options, began
         let it = tasks.iter().find(|it| it.task.running && it.task.cpu == Some(cpu))?;
         Some(Current { address: it.address, pid: it.task.pid, comm: it.task.comm.clone() })
     });
+    let registers = cpus;
     let mut cpus = Vec::with_capacity(ran.len());
     for (address, cpu) in ran {
         if let Some(it) = address.and_then(|it| tasks.at_mut(it)) {
@@ -108,7 +109,7 @@ pub fn examine_opened(opened: &Opened<'_>, cpus: &[Cpu], options: Options, began
         }
         cpus.push(cpu);
     }
-    let waits = read_waits(kernel, &tasks);
+    let waits = read_waits(kernel, &tasks, &cpus, registers, &mut problems);
     let log = match printk::read(kernel) {
         Ok(log) => Some(log),
         Err(error) => {

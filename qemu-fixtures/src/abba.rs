@@ -17,12 +17,25 @@ const SOURCES: [(&str, &str); 2] =
 /// # Errors
 /// When there are no headers, or no compiler.
 pub fn module(cache: &Cache, kernel: &Kernel) -> Result<PathBuf> {
-    let all = SOURCES.map(|(_, text)| text).concat();
-    let key = format!("abba/{}-{}.ko", kernel.version, &sha256(all.as_bytes())[..16]);
+    build_module(cache, kernel, "abba", &SOURCES)
+}
+
+/// The module `name` for `kernel`, from the cache or built now from its files' names and texts.
+///
+/// # Errors
+/// When there are no headers, or no compiler.
+pub(crate) fn build_module(
+    cache: &Cache,
+    kernel: &Kernel,
+    name: &str,
+    sources: &[(&str, &str)],
+) -> Result<PathBuf> {
+    let all: String = sources.iter().map(|(_, text)| *text).collect();
+    let key = format!("{name}/{}-{}.ko", kernel.version, &sha256(all.as_bytes())[..16]);
     cache.entry(&key, |path| {
         let headers = cache.kernel_headers(&kernel.name)?;
         let work = tempfile::tempdir()?;
-        for (name, text) in SOURCES {
+        for (name, text) in sources {
             fs::write(work.path().join(name), text)?;
         }
         let output = Command::new("make")
@@ -37,12 +50,13 @@ pub fn module(cache: &Cache, kernel: &Kernel) -> Result<PathBuf> {
             .context("cannot run make: install the packages make and gcc")?;
         if !output.status.success() {
             bail!(
-                "cannot build abba.ko for {}:\n{}",
+                "cannot build {name}.ko for {}:\n{}",
                 kernel.version,
                 String::from_utf8_lossy(&output.stderr)
             );
         }
-        fs::copy(work.path().join("abba.ko"), path).context("make built no abba.ko")?;
+        fs::copy(work.path().join(format!("{name}.ko")), path)
+            .with_context(|| format!("make built no {name}.ko"))?;
         Ok(())
     })
 }

@@ -17,8 +17,9 @@ use std::fs::File;
 
 use anyhow::{Context, Result, ensure};
 use vmward::transport::memory::{Backing, MemoryMap, registers, shared};
+use vmward_kernel_facts::Examination;
 use vmward_kernel_lens::source::{FileBytes, SegmentMemory};
-use vmward_kernel_lens::{Arch, Cpu, Kernel, PhysicalMemory, Recorder, open};
+use vmward_kernel_lens::{Arch, Cpu, Kernel, Options, PhysicalMemory, Recorder, examine, open};
 use vmward_qemu_fixtures::image::{self, Image};
 
 /// The kernels that there are images of.
@@ -52,6 +53,14 @@ impl Pictured {
     /// When there is no image and none can be taken.
     pub fn of_fault(fault: &str, kernel: &str) -> Result<Self> {
         Self::open(image::of_fault(fault, kernel)?)
+    }
+
+    /// The standard guest on `kernel` with a fault that is none of those that must be noticed.
+    ///
+    /// # Errors
+    /// When there is no image and none can be taken.
+    pub fn of_made(fault: &dyn vmward_qemu_fixtures::fault::Fault, kernel: &str) -> Result<Self> {
+        Self::open(image::of_made(fault, kernel)?)
     }
 
     /// Opens an image.
@@ -98,6 +107,31 @@ impl Pictured {
         let opened = open(recorder, &self.cpus)?;
         ensure!(opened.problems.is_empty(), "{:?}", opened.problems);
         Ok(opened.kernel)
+    }
+}
+
+/// A guest that runs, looked at as it is: nothing is paused.
+pub struct Running {
+    memory: ImageMemory,
+}
+
+impl Running {
+    /// Opens its memory.
+    ///
+    /// # Errors
+    /// When QEMU or the host does not tell where it is.
+    pub fn of(guest: &mut vmward_qemu_fixtures::qemu::Guest) -> Result<Self> {
+        Ok(Self { memory: crate::memory_sources::Place::of(guest)?.shared()? })
+    }
+
+    /// One look.
+    ///
+    /// # Errors
+    /// When there is no kernel.
+    pub fn look(&self, guest: &mut vmward_qemu_fixtures::qemu::Guest) -> Result<Examination> {
+        let (cpus, _) = registers::from_text(&guest.qmp()?.human("info registers -a")?);
+        let recorder = Recorder::new(&self.memory);
+        Ok(examine(&recorder, &cpus, Options::default())?)
     }
 }
 

@@ -13,6 +13,7 @@ pub mod memory_sources;
 pub mod mutate;
 pub mod readers;
 pub mod record;
+pub mod roots;
 pub mod still;
 pub mod stored;
 pub mod sweep;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use anyhow::{Context, Result};
+use vmward_kernel_facts::CpuStack;
 use vmward_kernel_lens::arch::Paging;
 use vmward_kernel_lens::btf::Types;
 use vmward_kernel_lens::task::{TaskOptions, Tasks, file_path, read_syscall, read_tasks, wait_channel};
@@ -101,16 +102,21 @@ fn tasks(kernel: &Kernel<'_>) -> usize {
     tasks.iter().count()
 }
 
-fn waits(kernel: &Kernel<'_>, _: &[Cpu]) -> usize {
+fn waits(kernel: &Kernel<'_>, cpus: &[Cpu]) -> usize {
     let unwinder = Unwinder::new(kernel);
     let mut tasks = all_tasks(kernel);
     let n_tasks = tasks.iter().count();
     // Locks are found by the stacks of those who wait.
+    let place = |address| Some(Place { symbol: kernel.symbols.at(address)?, module: None });
     for it in tasks.iter_mut() {
-        let place = |address| Some(Place { symbol: kernel.symbols.at(address)?, module: None });
         it.task.stack = unwinder.sleeping(it.address).named(place);
     }
-    read_waits(kernel, &tasks).edges.len() + n_tasks
+    let stack = |cpu: &Cpu| {
+        let stack = unwinder.running(&cpu.registers, None).named(place);
+        CpuStack { cpu: cpu.index, pid: Some(1), stack, ..Default::default() }
+    };
+    let stacks: Vec<CpuStack> = cpus.iter().map(stack).collect();
+    read_waits(kernel, &tasks, &stacks, cpus, &mut Vec::new()).edges.len() + n_tasks
 }
 
 fn stacks(kernel: &Kernel<'_>, cpus: &[Cpu]) -> usize {

@@ -11,7 +11,7 @@ pub mod interrupts;
 pub mod memory;
 pub mod mounts;
 pub mod net;
-mod object;
+pub(crate) mod object;
 pub mod pressure;
 pub mod rcu;
 pub mod run_queue;

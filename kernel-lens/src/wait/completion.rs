@@ -4,6 +4,7 @@ use vmward_kernel_facts::{WaitEdge, WaitKind, WaitProof, wait_kind};
 
 use super::Look;
 use super::list::nodes;
+use super::rcu;
 use super::sleeper::Sleeper;
 
 /// `struct completion` (`include/linux/completion.h`): a count and a queue of `struct swait_queue` since
@@ -39,7 +40,9 @@ pub(super) fn read(look: &Look<'_, '_>, sleeper: &Sleeper<'_>) -> Option<WaitEdg
         if waiting.iter().any(is_mine) {
             let owners: Vec<u32> = owner(look, object).into_iter().collect();
             let kind = wait_kind(&sleeper.task.task).unwrap_or(WaitKind::Completion);
-            return look.edge(sleeper, kind, object, owners, WaitProof::Queued);
+            let mut edge = look.edge(sleeper, kind, object, owners, WaitProof::Queued)?;
+            rcu::add(look, sleeper, &mut edge);
+            return Some(edge);
         }
     }
     None

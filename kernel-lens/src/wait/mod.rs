@@ -3,35 +3,50 @@
 //! A reader of one kind of wait takes a sleeper's stack, finds the object there and shows that it is one:
 //! the object's own list of waiters holds the sleeper, its owner is a task. Where no such test passes, the
 //! edge says only what the frames say, and names no object and no owner.
+//!
+//! Whoever spins on a CPU sleeps nowhere: [`spin`] reads those from the CPUs.
 
 mod bit;
 mod completion;
+mod files;
 mod flush;
+mod freeze;
 mod futex;
+mod holders;
+mod journal;
 mod list;
+mod look;
 mod mutex;
 mod noted;
 mod page;
 mod percpu_rwsem;
+mod pipe;
+mod poll;
 mod queue;
+mod rcu;
+mod request;
 mod rtmutex;
 mod rwsem;
 mod semaphore;
 mod sleeper;
+mod spin;
 #[cfg(test)]
 mod test_kernel;
 
-use vmward_kernel_facts::{WaitEdge, WaitGraph, WaitKind, WaitProof, wait_kind};
+use std::collections::BTreeSet;
 
-use crate::Kernel;
-use crate::task::Tasks;
-use sleeper::{Sleeper, StackLayout};
+use vmward_kernel_facts::{CpuStack, TaskState, WaitEdge, WaitGraph, WaitKind, WaitProof, wait_kind};
+
+use crate::task::{KernelTask, Tasks};
+use crate::{Cpu, Kernel};
+use look::Look;
+use sleeper::Sleeper;
 
 /// One kind of wait: gives an edge if its test passes.
 type Reader = fn(&Look<'_, '_>, &Sleeper<'_>) -> Option<WaitEdge>;
 
 /// All of them; the first that gives an edge wins.
-const READERS: [Reader; 11] = [
+const READERS: [Reader; 15] = [
     rtmutex::read,
     mutex::read,
     rwsem::read,
@@ -42,74 +57,94 @@ const READERS: [Reader; 11] = [
     flush::read,
     completion::read,
     futex::read,
+    journal::read,
+    poll::read_epoll,
+    poll::read,
+    pipe::read,
     queue::read,
 ];
 
-/// One look at all waits.
-pub(crate) struct Look<'k, 'm> {
-    kernel: &'k Kernel<'m>,
-    tasks: &'k Tasks,
-    stacks: StackLayout,
-}
-
-impl Look<'_, '_> {
-    /// Thread id of the task at an address that may carry flags in its low bits.
-    fn owner(&self, word: u64) -> Option<u32> {
-        self.tasks.at(word & !7).and_then(|it| it.task.pid)
-    }
-
-    /// An edge from a sleeper to an object that passed its test.
-    fn edge(
-        &self,
-        sleeper: &Sleeper<'_>,
-        kind: WaitKind,
-        object: u64,
-        owners: Vec<u32>,
-        proof: WaitProof,
-    ) -> Option<WaitEdge> {
-        let symbol = self.kernel.symbols.at(object);
-        let name = symbol.map(|it| match object - it.address {
-            0 => it.name.to_owned(),
-            offset => format!("{}+{offset:#x}", it.name),
-        });
-        Some(WaitEdge {
-            waiter: sleeper.task.task.pid?,
-            kind,
-            object: Some(object),
-            object_name: name,
-            owners,
-            waiting_ns: sleeper.task.task.in_state.map(|it| it.ns),
-            proof,
-        })
-    }
-}
-
 /// The wait graph of tasks whose stacks have been read ([`vmward_kernel_facts::Task::stack`]).
 ///
-/// Tasks that only rest (for input, a timer, work) give no edge, unless another task is shown to owe it.
-pub fn read_waits(kernel: &Kernel<'_>, tasks: &Tasks) -> WaitGraph {
-    let look = Look { kernel, tasks, stacks: StackLayout::new(kernel) };
-    let mut edges = Vec::new();
-    for task in tasks.iter() {
-        let Some(kind) = wait_kind(&task.task) else { continue };
-        let Some(pid) = task.task.pid.filter(|pid| *pid != 0) else { continue };
-        let sleeper = Sleeper::read(&look, task);
-        let proved = sleeper.and_then(|it| READERS.iter().find_map(|reader| reader(&look, &it)));
-        if let Some(edge) = proved {
-            if !edge.kind.is_rest() || !edge.owners.is_empty() {
-                edges.push(edge);
-            }
-        } else if !kind.is_rest() && kind != WaitKind::Stopped {
-            edges.push(WaitEdge {
-                waiter: pid,
-                kind,
-                object: None,
-                object_name: None,
-                owners: Vec::new(),
-                waiting_ns: task.task.in_state.map(|it| it.ns),
-                proof: WaitProof::Frames,
-            });
+/// `stacks` and `cpus` are what the guest's CPUs do and the vCPUs' registers: without them nobody is seen to
+/// spin. Tasks that only rest (for a timer, for work, for input of which nobody has the other end) give no
+/// edge. What changed while it was read is told among `problems`.
+pub fn read_waits(
+    kernel: &Kernel<'_>,
+    tasks: &Tasks,
+    stacks: &[CpuStack],
+    cpus: &[Cpu],
+    problems: &mut Vec<String>,
+) -> WaitGraph {
+    let look = Look::new(kernel, tasks);
+    let mut edges: Vec<WaitEdge> = tasks.iter().filter_map(|it| edge_of(&look, it)).collect();
+    edges.extend(spin::read(&look, stacks, cpus));
+    edges.extend(rcu::driver(&look, &edges));
+    let mut graph = WaitGraph::new(edges);
+    // The edges of a cycle were read one after the other: on a guest that runs they may never have been
+    // there together. A cycle that is one stands still.
+    while !graph.cycles.is_empty() {
+        let suspects: BTreeSet<u32> = graph.cycles.iter().flatten().copied().collect();
+        let before = graph.edges.len();
+        graph
+            .edges
+            .retain(|it| !suspects.contains(&it.waiter) || it.spins_on.is_some() || is_still(&look, it));
+        if graph.edges.len() == before {
+            break;
         }
+        look.count_moved(before - graph.edges.len());
+        graph = WaitGraph::new(graph.edges);
     }
-    WaitGraph::new(edges)
+    for root in &mut graph.roots {
+        let task = tasks.by_pid(root.task).map(|it| &it.task).filter(|it| !it.running);
+        let sleeps = task.filter(|it| it.state != Some(TaskState::R));
+        root.still_ns = sleeps.and_then(|it| it.in_state).map(|it| it.ns);
+    }
+    if look.moved() > 0 {
+        problems.push(format!("{} waits changed while they were read and are not told", look.moved()));
+    }
+    graph
+}
+
+/// What one task waits for.
+fn edge_of(look: &Look<'_, '_>, task: &KernelTask) -> Option<WaitEdge> {
+    let kind = wait_kind(&task.task);
+    // Where the stack says nothing, an uninterruptible sleep is still one for something.
+    if task.task.running || (kind.is_none() && !task.task.is_blocked()) {
+        return None;
+    }
+    let pid = task.task.pid.filter(|pid| *pid != 0)?;
+    let sleeper = Sleeper::read(look, task);
+    let proved = sleeper.as_ref().and_then(|it| proved(look, it, kind));
+    if let Some(edge) = proved {
+        let told = !edge.kind.is_rest() || !edge.owners.is_empty() || edge.what.is_some();
+        return told.then_some(edge);
+    }
+    let kind = kind.filter(|it| !it.is_rest() && *it != WaitKind::Stopped)?;
+    if sleeper.is_some_and(|it| it.has_moved(look)) {
+        look.count_moved(1);
+        return None;
+    }
+    let waiting_ns = task.task.in_state.map(|it| it.ns);
+    Some(WaitEdge { waiting_ns, ..WaitEdge::new(pid, kind, WaitProof::Frames) })
+}
+
+fn proved(look: &Look<'_, '_>, sleeper: &Sleeper<'_>, kind: Option<WaitKind>) -> Option<WaitEdge> {
+    let edge = READERS.iter().find_map(|reader| reader(look, sleeper));
+    let told = edge.as_ref().map(|it| it.kind).or(kind);
+    match told.filter(|it| matches!(it, WaitKind::BlockIo | WaitKind::PageIo)) {
+        Some(kind) => request::with_disk(look, sleeper, kind, edge),
+        None => edge,
+    }
+}
+
+/// Whether an edge is there at a second look as well, and its waiter has not moved.
+fn is_still(look: &Look<'_, '_>, edge: &WaitEdge) -> bool {
+    let Some(task) = look.tasks.by_pid(edge.waiter) else { return false };
+    let Some(before) = Sleeper::read(look, task) else { return false };
+    look.forget(edge.object.unwrap_or(0), 8);
+    if before.has_moved(look) {
+        return false;
+    }
+    edge_of(look, task).is_some_and(|it| it.object == edge.object && it.owners == edge.owners)
 }

@@ -2,19 +2,16 @@
 
 use vmward_kernel_facts::{WaitEdge, WaitKind, WaitProof};
 
-use super::Look;
 use super::list::WaiterList;
 use super::noted::{Noted, candidates};
 use super::sleeper::Sleeper;
+use super::{Look, holders};
 
 /// Bit 0 of the count: a writer holds it. Bits 8 and up count its readers. Bit 0 of the owner: the owner is
 /// only the last of the readers. Since commit 94a9717b3c40 and its siblings (v5.3).
 const WRITER: u64 = 1;
 const READERS: u32 = 8;
 const OWNED_BY_READER: u64 = 1;
-
-/// Tasks whose stacks are searched for the lock at most.
-const MAX_SEARCHED: usize = 4096;
 
 /// `struct rw_semaphore` (`include/linux/rwsem.h`).
 pub(super) fn read(look: &Look<'_, '_>, sleeper: &Sleeper<'_>) -> Option<WaitEdge> {
@@ -63,17 +60,7 @@ fn readers_of(look: &Look<'_, '_>, lock: u64, waiters: &[u64], owner: u64, reade
     if readers == 0 {
         return Vec::new();
     }
-    let mut found = Vec::new();
-    for task in look.tasks.iter().take(MAX_SEARCHED) {
-        let Some(pid) = task.task.pid.filter(|pid| *pid != 0) else { continue };
-        if waiters.contains(&task.address) {
-            continue;
-        }
-        let Some(other) = Sleeper::read(look, task) else { continue };
-        if other.places_of(lock).next().is_some() {
-            found.push((task.address, pid));
-        }
-    }
+    let mut found = holders::by_stack(look, lock, waiters);
     if found.len() as u64 != readers {
         let last = (owner & OWNED_BY_READER != 0).then_some(owner & !7);
         found.retain(|(address, _)| Some(*address) == last);

@@ -16,8 +16,8 @@ const KERNEL: u64 = 0xff00_0000_0000_0000;
 
 /// Where the saved stack pointer is, and how large a stack.
 pub(super) struct StackLayout {
-    saved_sp: Option<u64>,
-    size: u64,
+    pub(super) saved_sp: Option<u64>,
+    pub(super) size: u64,
 }
 
 impl StackLayout {
@@ -43,6 +43,9 @@ pub(super) struct Sleeper<'a> {
 impl<'a> Sleeper<'a> {
     /// `None` for a task whose saved stack pointer is not in its stack: it runs, or it is torn.
     pub(super) fn read(look: &Look<'_, '_>, task: &'a KernelTask) -> Option<Self> {
+        if task.task.running {
+            return None;
+        }
         let space = &look.kernel.space;
         let sp = space.u64(task.address.wrapping_add(look.stacks.saved_sp?)).ok()?;
         let end = task.stack.checked_add(look.stacks.size)?;
@@ -53,6 +56,14 @@ impl<'a> Sleeper<'a> {
         let bytes = space.bytes(sp, len * 8).ok()?;
         let (words, _) = bytes.as_chunks();
         Some(Self { task, base: sp, words: words.iter().map(|it| u64::from_le_bytes(*it)).collect() })
+    }
+
+    /// Whether the task is not where it was: it ran since its stack was read.
+    pub(super) fn has_moved(&self, look: &Look<'_, '_>) -> bool {
+        let Some(saved_sp) = look.stacks.saved_sp else { return false };
+        let fresh = look.forget(self.task.address.wrapping_add(saved_sp), 8)
+            && look.forget(self.base, self.words.len() as u64 * 8);
+        fresh && Self::read(look, self.task).is_none_or(|it| it.base != self.base || it.words != self.words)
     }
 
     /// Whether a frame that the unwinder is sure of has one of these names, or begins with one that ends

@@ -33,12 +33,15 @@ mod shell_dead;
 mod snapshot;
 mod truth;
 mod userspace_stop;
+mod waits;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::qemu::Guest;
 use crate::standard::Patient;
+
+pub use waits::Waits;
 
 /// What showed that a fault is there.
 #[derive(Clone, Debug, PartialEq)]

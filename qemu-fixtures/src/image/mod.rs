@@ -103,7 +103,14 @@ pub fn of(kernel: &str) -> Result<Image> {
 /// # Errors
 /// When it cannot be made.
 pub fn of_fault(fault: &str, kernel: &str) -> Result<Image> {
-    let fault: &dyn Fault = fault::find(fault)?;
+    of_made(fault::find(fault)?, kernel)
+}
+
+/// The same after `fault`, which need not be one of those that must be noticed.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn of_made(fault: &dyn Fault, kernel: &str) -> Result<Image> {
     let patient = fault.prepare(Patient::standard(kernel)?)?;
     let cache = patient.cache.clone();
     let key = key(&patient, fault)?;

@@ -12,7 +12,7 @@ use super::shell::Shell;
 use super::{FORMAT, Files, Meta, Stillness, ram};
 use crate::fault::Fault;
 use crate::qemu::{Error, Guest};
-use crate::standard::{MEMORY_MIB, Patient, VCPUS};
+use crate::standard::{MEMORY_MIB, Patient};
 
 /// How often a guest that the emulator killed is started anew.
 const MOST_VOID: usize = 3;
@@ -44,7 +44,7 @@ pub(super) fn take(patient: Patient, fault: &dyn Fault, to: &Path) -> Result<()>
             version: kernel.version.clone(),
             fault: fault.name().to_owned(),
             stillness,
-            vcpus: VCPUS,
+            vcpus: builder.n_vcpus(),
             memory_mib: MEMORY_MIB,
             qemu: qemu_version(&mut guest),
             proof,

@@ -379,14 +379,12 @@ mod tests {
     use vmward_kernel_facts::{ExaminationCost, FoundBy, KernelIdentity, Machine, WaitProof};
 
     fn edge(waiter: u32, owners: &[u32]) -> WaitEdge {
+        let kind = if owners.is_empty() { WaitKind::PageIo } else { WaitKind::Mutex };
         WaitEdge {
-            waiter,
-            kind: if owners.is_empty() { WaitKind::PageIo } else { WaitKind::Mutex },
             object: Some(0xffff_8880_0000_1000),
-            object_name: None,
             owners: owners.to_vec(),
             waiting_ns: Some(2_200_000_000 + u64::from(waiter)),
-            proof: WaitProof::Listed,
+            ..WaitEdge::new(waiter, kind, WaitProof::Listed)
         }
     }
 

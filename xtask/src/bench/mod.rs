@@ -18,6 +18,8 @@ mod demo;
 mod hostile;
 mod isolation;
 mod lens;
+mod lens_roots;
+mod lens_running;
 mod peer;
 mod upload;
 
@@ -147,6 +149,16 @@ fn registry() -> Vec<(&'static str, &'static str, Bench)> {
         ),
         ("isolation", "the rounds of nine guests while the tenth misbehaves", isolation::run),
         ("lens", "a look at a guest's memory, from the request to the result on disk", lens::run),
+        (
+            "lens-roots",
+            "whether memory names the cause of each fault in which tasks wait, on each kernel",
+            lens_roots::run,
+        ),
+        (
+            "lens-running",
+            "looks at busy guests: no ring of tasks, no root called still that runs",
+            lens_running::run,
+        ),
         ("upload", "a report written on the host to seen at the controller, and what both take", upload::run),
     ]
 }
@@ -156,7 +168,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let registry = registry();
     let Some(name) = &args.name else {
         for (name, what, _) in &registry {
-            println!("{name:<12} {what}");
+            println!("{name:<13} {what}");
         }
         return Ok(ExitCode::SUCCESS);
     };

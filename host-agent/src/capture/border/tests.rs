@@ -160,15 +160,7 @@ fn a_disk_that_answers_while_it_is_watched_moves() {
 
 #[test]
 fn what_qemu_took_and_nobody_answers_is_the_hosts_storage() {
-    let edge = WaitEdge {
-        waiter: 92,
-        kind: WaitKind::PageIo,
-        object: Some(PAGE),
-        object_name: None,
-        owners: Vec::new(),
-        waiting_ns: None,
-        proof: WaitProof::Queued,
-    };
+    let edge = WaitEdge { object: Some(PAGE), ..WaitEdge::new(92, WaitKind::PageIo, WaitProof::Queued) };
     let case = Case::healthy().offers(30_000).qemu([(8, 7, 1), (8, 7, 1)]).with(|it| {
         it.waits.edges.push(edge);
         it.observed.blocks = Some(vec![BlockSample {
