@@ -50,6 +50,10 @@ pub(super) struct Args {
     /// Write a flame graph of them (SVG)
     #[arg(long, value_name = "FILE", requires = "sample")]
     flame: Option<PathBuf>,
+    /// Take the kernel's types from this file: BTF as in /sys/kernel/btf/vmlinux, or an ELF file with a section
+    /// .BTF; for a kernel that was built without
+    #[arg(long, value_name = "FILE", conflicts_with = "sample")]
+    btf: Option<PathBuf>,
     /// Also write everything into a file, as JSON; it is there whole or not at all
     #[arg(long, value_name = "FILE", conflicts_with = "sample")]
     save: Option<PathBuf>,
@@ -90,6 +94,11 @@ pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
     let Subject { mut order, within, monitor, pool } = open(subject, cx)?;
     order.request.minicore =
         args.minicore.is_some().then(|| MinicoreOrder { limit: MAX_MINICORE, ..Default::default() });
+    if let Some(path) = &args.btf {
+        let file = File::open(path).with_context(|| format!("while opening {}", path.display()))?;
+        order.files.push(file.into());
+        order.request.btf = true;
+    }
     let runtime = super::agent::runtime()?;
     if let Some(moments) = args.sample {
         let Some(monitor) = monitor else {

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use vmward_kernel_facts::{Examination, Sampler, Samples};
+use vmward_kernel_lens::btf::Types;
 use vmward_kernel_lens::cache::Entry;
 use vmward_kernel_lens::minicore::{self, Policy};
 use vmward_kernel_lens::{Options, Recorder, examine_opened, open_known, sample};
@@ -76,15 +77,16 @@ fn serve() -> Result<(), String> {
     if files.len() < OWN_FILES {
         return Err("the order came without its files".to_owned());
     }
-    let guest = files.split_off(OWN_FILES);
+    let mut guest = files.split_off(OWN_FILES);
     let mut own = files.into_iter().map(File::from);
     let (Some(order), Some(result), Some(minicore)) = (own.next(), own.next(), own.next()) else {
         return Err("the order came without its files".to_owned());
     };
     let request = read_order(&order)?;
+    let btf = if request.btf { guest.pop().map(File::from) } else { None };
     let done = source::open(&request.memory, guest).and_then(|source| match request.moments {
         Some(moments) => over_time(&request, &source, moments),
-        None => look(&request, &source, minicore),
+        None => look(&request, &source, minicore, btf),
     });
     let mut out = BufWriter::with_capacity(64 << 10, result);
     serde_json::to_writer(&mut out, &done.unwrap_or_else(Wrote::Not)).map_err(|it| it.to_string())?;
@@ -106,14 +108,18 @@ fn known(request: &Request) -> Vec<Entry> {
     request.known.iter().filter_map(Learned::entry).collect()
 }
 
-fn look(request: &Request, source: &Source, mut file: File) -> Result<Wrote, String> {
+fn look(request: &Request, source: &Source, mut file: File, btf: Option<File>) -> Result<Wrote, String> {
     let began = Instant::now();
     let (cpus, odd) = match &request.registers {
         Some(text) => registers::from_text(text),
         None => (source.cpus.clone(), Vec::new()),
     };
     let memory = Recorder::new(&*source.memory);
-    let opened = open_known(&memory, &cpus, &known(request)).map_err(|it| source::chain(&it))?;
+    let mut opened = open_known(&memory, &cpus, &known(request)).map_err(|it| source::chain(&it))?;
+    if let Some(mut file) = btf {
+        let types = Types::from_file(&mut file);
+        opened.kernel.types = types.map_err(|it| format!("the file of types: {}", source::chain(&it)))?;
+    }
     let mut seen = examine_opened(&opened, &cpus, Options::default(), began);
     seen.problems.extend(odd.into_iter().map(|it| format!("registers: {it}")));
     let no_minicore = request.minicore.and_then(|it| {

@@ -32,6 +32,9 @@ pub struct Request {
     /// What earlier looks learned of kernels.
     #[serde(default)]
     pub known: Vec<Learned>,
+    /// The last descriptor is a file of the kernel's types (BTF, or an ELF file with it), for a kernel without.
+    #[serde(default)]
+    pub btf: bool,
     /// A picture of the running CPUs over so many moments is wanted, and nothing else. The child asks for
     /// the registers of each.
     #[serde(default)]
