@@ -269,6 +269,8 @@ impl Pool {
         Ok(waiting)
     }
 
+    /// To be called on a thread that lives as long as the runtime, as its workers do: the child dies with the
+    /// thread that started it (prctl(2), `PR_SET_PDEATHSIG`), which one of `spawn_blocking` soon does.
     fn child(&self) -> io::Result<Waiting> {
         let (socket, theirs) = UnixStream::pair()?;
         let child = Command::new(&self.shared.program)
