@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{
-    Clock, CpuTimers, Disk, Interrupts, Memory, Mounts, NetDevice, Pressure, Rcu, RunQueue, SlabCache,
-    System, VirtioDevice, Watchdog, WorkerPool,
+    Clock, CpuTimers, Disk, Interrupts, LoadedModule, Memory, Mounts, NetDevice, Pressure, Rcu, RunQueue,
+    SlabCache, System, VirtioDevice, Watchdog, WorkerPool,
 };
-use crate::{CpuStack, KernelLog, Task, WaitGraph};
+use crate::{Answer, CpuStack, KernelLog, Task, WaitGraph};
 
 /// How the kernel was found in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -89,6 +89,9 @@ pub struct Machine {
     /// Network devices with their queues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub networks: Option<Vec<NetDevice>>,
+    /// Modules, the one loaded last first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modules: Option<Vec<LoadedModule>>,
     /// Slab caches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slab: Option<Vec<SlabCache>>,
@@ -119,6 +122,9 @@ pub struct Examination {
     pub log: Option<KernelLog>,
     /// The state of the machine.
     pub machine: Box<Machine>,
+    /// Answers to what was asked along with the look, in that order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Answer>,
     /// What could not be read, and why: one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,

@@ -5,6 +5,7 @@
 //!
 //! Start at [`Task`]; [`wait_kind`] says what a task waits for, [`fold_stacks`] groups equal stacks.
 
+mod ask;
 mod border;
 mod cpu;
 mod examination;
@@ -22,6 +23,7 @@ mod wait_table;
 mod wait_target;
 mod wait_words;
 
+pub use ask::{Answer, Ask, FoundSymbol, Place};
 pub use border::{
     Border, BorderDevice, BorderQueue, BorderRequest, BorderThread, Debtor, MatchedBy, QemuQueue,
 };

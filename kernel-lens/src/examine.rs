@@ -138,6 +138,7 @@ pub fn examine_opened(opened: &Opened<'_>, cpus: &[Cpu], options: Options, began
         waits,
         log,
         machine: Box::new(state),
+        answers: Vec::new(),
         problems,
         cost: ExaminationCost {
             pages: memory.recorded().len() as u64,

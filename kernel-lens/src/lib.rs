@@ -9,6 +9,7 @@
 
 mod address_space;
 pub mod arch;
+mod ask;
 pub mod btf;
 pub mod cache;
 mod cpu;
@@ -33,6 +34,7 @@ pub mod vmcoreinfo;
 pub mod wait;
 
 pub use address_space::AddressSpace;
+pub use ask::answer;
 pub use cpu::{Aarch64Registers, Aarch64System, Cpu, Registers, X86Registers};
 pub use error::ReadError;
 pub use examine::{ExamineError, Options, examine, examine_known, examine_opened};

@@ -3,8 +3,8 @@
 use vmward_kernel_facts::Machine;
 
 use crate::machine::{
-    block, clock, interrupts, memory, mounts, net, pressure, rcu, run_queue, slab, system, timers, virtio,
-    watchdog, workqueue,
+    block, clock, interrupts, memory, modules, mounts, net, pressure, rcu, run_queue, slab, system, timers,
+    virtio, watchdog, workqueue,
 };
 use crate::{Kernel, ReadError};
 
@@ -27,6 +27,7 @@ pub(crate) fn machine(kernel: &Kernel<'_>, problems: &mut Vec<String>) -> Machin
         virtio: kept("the virtio devices", devices, told),
         disks,
         networks,
+        modules: kept("the modules", modules::read(kernel), told),
         slab: kept("the slab caches", slab::read(kernel), told),
         pressure: kept("pressure", pressure::read(kernel), told).flatten(),
         timers: kept("the timers", timers::read(kernel), told),

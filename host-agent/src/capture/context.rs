@@ -32,10 +32,10 @@ pub struct Context {
     /// Index and host thread of each vCPU. Filled by `run-state`, or by the agent beforehand, when it
     /// learnt them while the guest was well.
     pub vcpu_threads: OnceLock<Vec<(u32, u32)>>,
-    /// When memory was read. Filled by the capture that reads it.
-    pub memory_read: OnceLock<Instant>,
     /// When the virtqueues were first looked at. Filled by the captures that look.
     pub queues_since: OnceLock<Instant>,
+    /// When memory was read: not before, and not after. Filled by the capture that reads it.
+    pub memory_read: OnceLock<(Instant, Instant)>,
 }
 
 impl Context {

@@ -119,10 +119,10 @@ async fn take(cx: &Context, monitor: bool) -> Outcome {
     let Some(memory) = &cx.memory else {
         return Err(Miss::Skipped("its memory cannot be reached".to_owned()));
     };
-    let begun = Instant::now();
+    let began = Instant::now();
     let Seen { examination, minicore, notes } = memory.look(cx, monitor).await.map_err(Miss::Failed)?;
     // Of two looks the one that gave something counts; nobody else fills it.
-    cx.memory_read.get_or_init(|| begun + begun.elapsed() / 2);
+    cx.memory_read.get_or_init(|| (began, Instant::now()));
     let mut taken = Taken { missing: notes, ..Taken::default() };
     taken.missing.extend(examination.problems.iter().cloned());
     match serde_json::to_vec(&examination) {

@@ -10,11 +10,11 @@ use tokio::task::JoinHandle;
 use vmward_model::observed::{MonitorHealth, RunState, ThreadRole};
 use vmward_model::{CaptureOutcome, CaptureRecord, GuestState, Provenance, Rung, Stamp, TransportKind};
 
-use super::border;
 use super::gate::{self, Closed};
 use super::plan::Wanted;
 use super::{
-    Capture, Context, Examined, Miss, Outcome, Part, Plan, Raw, RawArtifact, Taken, Turn, registry, run_state,
+    Capture, Context, Examined, Miss, Outcome, Part, Plan, Raw, RawArtifact, Taken, Turn, border, registry,
+    run_state,
 };
 use crate::agent::clock;
 use crate::config::L3;
@@ -58,7 +58,7 @@ pub(super) async fn run(cx: Arc<Context>, plan: &Plan, captures: Vec<Shared>) ->
 
     let mut examined = run.examined;
     name_vcpus(&mut examined, &run.cx);
-    across(&mut examined, &run.cx);
+    join_border(&mut examined, &run.cx);
     examined.took_ms = millis(began.elapsed());
     examined
 }
@@ -315,19 +315,6 @@ fn record(
     }
 }
 
-/// Who owes whom, where memory was read: the guest's side of its queues beside QEMU's and the host's.
-fn across(examined: &mut Examined, cx: &Context) {
-    let Some(look) = &examined.kernel.look else { return };
-    let looked_ms = cx.queues_since.get().zip(cx.memory_read.get()).map(|(queues, memory)| {
-        match memory.checked_duration_since(*queues) {
-            Some(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
-            None => i64::try_from(queues.duration_since(*memory).as_millis()).map_or(i64::MIN, |it| -it),
-        }
-    });
-    let border = border(&look.machine, &look.waits, &examined.observed, looked_ms);
-    examined.kernel.border = border;
-}
-
 /// Threads whose names said nothing, but whose vCPU QEMU has named meanwhile.
 fn name_vcpus(examined: &mut Examined, cx: &Context) {
     let known = cx.vcpu_threads.get().map(Vec::as_slice).unwrap_or_default();
@@ -336,6 +323,19 @@ fn name_vcpus(examined: &mut Examined, cx: &Context) {
             thread.role = ThreadRole::Vcpu(*index);
         }
     }
+}
+
+/// Both sides of the guest's virtio devices, now that each was seen.
+fn join_border(examined: &mut Examined, cx: &Context) {
+    let Some(look) = &examined.kernel.look else { return };
+    let since = cx.queues_since.get().copied();
+    let from = |at: Instant, since: Instant| match at.checked_duration_since(since) {
+        Some(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
+        None => i64::try_from(since.duration_since(at).as_millis()).map_or(i64::MIN, |it| -it),
+    };
+    let looked = cx.memory_read.get().zip(since);
+    let looked = looked.map(|((began, ended), since)| (from(*began, since), from(*ended, since)));
+    examined.kernel.border = border(&look.machine, &look.waits, &examined.observed, looked);
 }
 
 fn words(health: &MonitorHealth) -> String {

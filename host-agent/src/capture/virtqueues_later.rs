@@ -1,5 +1,5 @@
 //! `virtqueues-later` (L1): one more look at the virtqueues when all else is through, where a disk's queue
-//! stood still in the second that `virtqueues` watched.
+//! stood still in the second that `virtqueues` watched, or the guest's drivers wait for an answer.
 //!
 //! What it tells: a disk that answers a few large requests each second looks silent for a second, and
 //! is not: over the time of a whole diagnosis its used index moves. One that is silent stays so.
@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use vmward_findings::Look;
 use vmward_model::observed::{QueueSample, Virtqueue};
 use vmward_model::{Rung, Sensitivity, TransportKind};
 
@@ -42,8 +43,12 @@ impl Capture for VirtqueuesLater {
 
     fn needed(&self, _cx: &Context, so_far: &Examined) -> Result<(), String> {
         match &so_far.observed.queues {
-            Some(samples) if one_stands_still(samples) => Ok(()),
-            Some(_) => Err("no disk's queue stood still with requests in it".to_owned()),
+            Some(samples) if one_stands_still(samples) || so_far.kernel.look.as_ref().is_some_and(owed) => {
+                Ok(())
+            }
+            Some(_) => {
+                Err("no disk's queue stood still with requests in it, and memory shows none".to_owned())
+            }
             None => Err("the queues were not watched before".to_owned()),
         }
     }
@@ -73,6 +78,12 @@ fn one_stands_still(samples: &[QueueSample]) -> bool {
             .all(|it| it.inuse > 0 && it.used_idx == queue.used_idx)
     };
     last.queues.iter().filter(disk).any(|it| it.inuse > 0 && still(it))
+}
+
+/// Whether the guest's drivers wait for an answer. QEMU may not have heard of the request.
+fn owed(look: &Look) -> bool {
+    let mut queues = look.machine.virtio.iter().flatten().flat_map(|it| &it.queues);
+    queues.any(|it| !it.is_supply() && it.outstanding > 0)
 }
 
 /// When the queues were first looked at; the times of all samples count from here.

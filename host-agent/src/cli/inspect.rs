@@ -10,6 +10,11 @@
 //! 2 tasks wait for 96 lock-holder, which waits for page-io
 //! ```
 
+mod asked;
+mod io;
+mod mem;
+mod mods;
+mod net;
 mod sample;
 
 use std::fs::File;
@@ -20,7 +25,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
-use vmward_kernel_facts::{Examination, LogStyle, Task, fold_stacks};
+use vmward_kernel_facts::{Answer, Ask, Examination, LogStyle, Place, Task, fold_stacks};
 
 use super::output::json;
 use super::{Context, Exit, Form, Output, ask};
@@ -65,7 +70,7 @@ pub(super) struct Args {
     what: Option<What>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Subcommand)]
 enum What {
     /// Every task with its state and where it sleeps (the default)
     #[default]
@@ -78,8 +83,54 @@ enum What {
     Dmesg,
     /// What each CPU does
     Cpus,
+    /// Memory by zone, and who has it
+    Mem,
+    /// Disks, requests under way, virtio rings
+    Io,
+    /// Network devices and their queues
+    Net,
+    /// Modules
+    Mods,
+    /// A symbol by its name, or what an address lies in
+    Sym {
+        /// A name, or an address as 0x...
+        name: String,
+    },
+    /// The layout of a type, as pahole shows it
+    Type {
+        /// Its name
+        name: String,
+    },
+    /// Bytes of memory
+    Read {
+        /// An address, or a symbol, or symbol+0x10
+        #[arg(value_name = "ADDRESS|SYMBOL")]
+        at: String,
+        /// How many
+        #[arg(default_value_t = 256)]
+        length: u64,
+        /// The address is guest-physical
+        #[arg(long)]
+        phys: bool,
+    },
     /// Everything; as a table, what `cpus`, `waits`, `ps` and `bt` show
     All,
+}
+
+impl What {
+    /// What is asked along with the look.
+    fn asks(&self) -> Vec<Ask> {
+        let ask = match self.clone() {
+            What::Sym { name } => match Place::parse(&name) {
+                Place { symbol: None, offset } => Ask::Address { address: offset },
+                Place { symbol: Some(name), .. } => Ask::Symbol { name },
+            },
+            What::Type { name } => Ask::Type { name },
+            What::Read { at, length, phys } => Ask::Read { at: Place::parse(&at), length, physical: phys },
+            _ => return Vec::new(),
+        };
+        vec![ask]
+    }
 }
 
 /// A look at a file may take this long: a core of a large guest comes from a disk.
@@ -92,6 +143,8 @@ const LIVE: Duration = Duration::from_secs(10);
 pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
     let subject = &args.subject;
     let Subject { mut order, within, monitor, pool } = open(subject, cx)?;
+    let what = args.what.clone().unwrap_or_default();
+    order.request.asks = what.asks();
     order.request.minicore =
         args.minicore.is_some().then(|| MinicoreOrder { limit: MAX_MINICORE, ..Default::default() });
     if let Some(path) = &args.btf {
@@ -123,13 +176,21 @@ pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
     for problem in &found.problems {
         tracing::warn!("{subject}: {problem}");
     }
-    let what = args.what.unwrap_or_default();
     if cx.form() == Form::Json {
         match what {
             What::Ps | What::Bt => json(&found.tasks)?,
             What::Waits => json(&found.waits)?,
             What::Dmesg => json(&found.log)?,
             What::Cpus => json(&found.cpus)?,
+            What::Mem => {
+                json(&serde_json::json!({ "memory": found.machine.memory, "slab": found.machine.slab }))?
+            }
+            What::Io => {
+                json(&serde_json::json!({ "disks": found.machine.disks, "virtio": found.machine.virtio }))?
+            }
+            What::Net => json(&found.machine.networks)?,
+            What::Mods => json(&found.machine.modules)?,
+            What::Sym { .. } | What::Type { .. } | What::Read { .. } => json(&found.answers)?,
             What::All => json(&found)?,
         }
     } else {
@@ -150,11 +211,24 @@ pub(super) fn run(args: &Args, cx: &Context) -> Result<Exit> {
         if all || what == What::Bt {
             stacks(&found, &mut out);
         }
+        match what {
+            What::Mem => mem::show(&found, &mut out),
+            What::Io => io::show(&found, &mut out),
+            What::Net => net::show(&found, &mut out),
+            What::Mods => mods::show(&found, &mut out),
+            _ => {}
+        }
+        for answer in &found.answers {
+            asked::show(answer, &mut out);
+        }
         if what == What::Dmesg {
             let text = found.log.as_ref().map(|it| it.to_text(LogStyle::default())).unwrap_or_default();
             out.lines(text.lines().map(str::to_owned));
         }
         out.write()?;
+    }
+    if matches!(found.answers.as_slice(), [Answer::Nothing { .. }]) {
+        return Ok(Exit::Unknown);
     }
     Ok(if found.waits.roots.is_empty() && found.waits.cycles.is_empty() { Exit::Well } else { Exit::Finding })
 }

@@ -11,7 +11,7 @@ use vmward_kernel_facts::{Examination, Sampler, Samples};
 use vmward_kernel_lens::btf::Types;
 use vmward_kernel_lens::cache::Entry;
 use vmward_kernel_lens::minicore::{self, Policy};
-use vmward_kernel_lens::{Options, Recorder, examine_opened, open_known, sample};
+use vmward_kernel_lens::{Options, Recorder, answer, examine_opened, open_known, sample};
 
 use super::order::{Learned, Request};
 use super::source::Source;
@@ -121,6 +121,7 @@ fn look(request: &Request, source: &Source, mut file: File, btf: Option<File>) -
         opened.kernel.types = types.map_err(|it| format!("the file of types: {}", source::chain(&it)))?;
     }
     let mut seen = examine_opened(&opened, &cpus, Options::default(), began);
+    seen.answers = answer(&opened.kernel, &request.asks);
     seen.problems.extend(odd.into_iter().map(|it| format!("registers: {it}")));
     let no_minicore = request.minicore.and_then(|it| {
         let policy = if it.user_pages { Policy::User } else { Policy::Kernel };

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
+use vmward_kernel_facts::Ask;
 use vmward_kernel_lens::cache::Entry;
 
 /// One look.
@@ -26,6 +27,9 @@ pub struct Request {
     /// Text of `info registers -a`, as it came; none when the monitor cannot be asked.
     #[serde(default)]
     pub registers: Option<String>,
+    /// Questions about single things, answered in [`Examination::answers`](vmward_kernel_facts::Examination).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asks: Vec<Ask>,
     /// Whether the pages that were read are wanted as a minicore.
     #[serde(default)]
     pub minicore: Option<MinicoreOrder>,

@@ -154,6 +154,20 @@ pub struct VirtioDevice {
 }
 
 impl VirtioDevice {
+    /// Whether the driver of one of its queues takes answers only when somebody sends or reads the next time,
+    /// so that they may lie there for good: what a network device has sent (`free_old_xmit` of
+    /// `virtio_net.c`), what a console has sent (`reclaim_consumed_buffers` of `virtio_console.c`) and, of
+    /// what it has received, what nobody reads (`get_inbuf`).
+    pub fn is_lazy(&self, queue: &VirtioQueue) -> bool {
+        const NETWORK: u32 = 1;
+        const CONSOLE: u32 = 3;
+        match queue.name.split('.').next() {
+            Some("output") => matches!(self.device_id, NETWORK | CONSOLE) && queue.free > 0,
+            Some("input") => self.device_id == CONSOLE,
+            _ => false,
+        }
+    }
+
     /// The slot and the function of a PCI device that QEMU put onto its first bus, as `(slot, function)`.
     pub fn pci_slot(&self) -> Option<(u8, u8)> {
         let (slot, function) = self.parent.as_deref()?.rsplit_once(':')?.1.split_once('.')?;
@@ -177,6 +191,16 @@ mod tests {
         let supply = |name: &str| VirtioQueue { name: name.into(), ..VirtioQueue::default() }.is_supply();
         assert!(supply("input.0") && supply("control-i") && supply("event"));
         assert!(!supply("output.1") && !supply("req.0") && !supply("control"));
+    }
+
+    #[test]
+    fn what_was_sent_is_taken_back_when_somebody_sends_again() {
+        let device = |device_id| VirtioDevice { device_id, ..VirtioDevice::default() };
+        let queue = |name: &str, free| VirtioQueue { name: name.into(), free, ..VirtioQueue::default() };
+        assert!(device(1).is_lazy(&queue("output.0", 1)) && device(3).is_lazy(&queue("input", 0)));
+        // Nobody can send again, so that its interrupt is waited for.
+        assert!(!device(1).is_lazy(&queue("output.0", 0)));
+        assert!(!device(1).is_lazy(&queue("input.0", 1)) && !device(2).is_lazy(&queue("req.0", 1)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod clock;
 mod device;
 pub mod interrupts;
 pub mod memory;
+pub mod modules;
 pub mod mounts;
 pub mod net;
 pub(crate) mod object;

@@ -50,7 +50,7 @@ fn judge_what_moves(seen: &Seen<'_>) -> Verdict {
     let supply = queue.is_supply();
     let guest_waits = !supply && queue.outstanding > 0;
     let (Some(first), Some(last)) = (seen.first(), seen.last()) else {
-        let untaken = queue.untaken().unwrap_or(0) > 0;
+        let untaken = queue.untaken().unwrap_or(0) > 0 && !seen.device.is_lazy(queue);
         return match guest_waits || untaken {
             true => Verdict::unknown("QEMU's side of this queue is not known", []),
             false => Verdict::default(),
@@ -60,7 +60,7 @@ fn judge_what_moves(seen: &Seen<'_>) -> Verdict {
         return Verdict::new(Debtor::Moving, None, ["QEMU gave answers while it was watched".to_owned()]);
     }
     let host_has = !supply && last.inuse > 0;
-    let untaken = seen.untaken();
+    let untaken = if seen.device.is_lazy(queue) { 0 } else { seen.untaken() };
     let pending = if supply { 0 } else { seen.untaken_by_qemu() };
     if !host_has && untaken == 0 && pending == 0 {
         return match guest_waits && queue.used_idx != last.used_idx {

@@ -27,14 +27,14 @@ const MAX_REQUESTS: usize = 16;
 
 /// Makes the border of a guest.
 ///
-/// `looked_ms` tells when memory was read, in milliseconds after the first look at QEMU's queues (the clock of
-/// [`QueueSample::at_ms`](vmward_model::observed::QueueSample::at_ms)), negative if before. Without it, only
-/// what is shown by the age of a request is said of what crosses the two looks.
+/// `looked_ms` tells when memory was read: not before, and not after, in milliseconds after the first look at
+/// QEMU's queues (the clock of [`QueueSample::at_ms`](vmward_model::observed::QueueSample::at_ms)), negative if
+/// before. Without it, only what is shown by the age of a request is said of what crosses the two looks.
 pub fn border(
     machine: &Machine,
     waits: &WaitGraph,
     observed: &Observed,
-    looked_ms: Option<i64>,
+    looked_ms: Option<(i64, i64)>,
 ) -> Option<Border> {
     let devices = machine.virtio.as_ref()?;
     let mut border = Border::default();
@@ -61,7 +61,7 @@ struct Facts<'a> {
     machine: &'a Machine,
     waits: &'a WaitGraph,
     observed: &'a Observed,
-    looked_ms: Option<i64>,
+    looked_ms: Option<(i64, i64)>,
     /// Ages of requests by address, in milliseconds.
     ages: HashMap<u64, u64>,
 }

@@ -20,8 +20,8 @@ pub(super) struct Seen<'a> {
     /// Ages of requests by address, in milliseconds.
     pub(super) ages: &'a HashMap<u64, u64>,
     pub(super) observed: &'a Observed,
-    /// When memory was read, by the clock of QEMU's samples.
-    pub(super) looked_ms: Option<i64>,
+    /// When memory was read, not before and not after, by the clock of QEMU's samples.
+    pub(super) looked_ms: Option<(i64, i64)>,
     /// The device so far: threads and backend.
     pub(super) joined: &'a BorderDevice,
 }
@@ -79,7 +79,7 @@ impl Seen<'_> {
     /// if they may have come later.
     pub(super) fn offered_for_ms(&self) -> Option<u64> {
         let last = self.last()?;
-        let by_look = self.looked_ms.and_then(|it| {
+        let by_look = self.looked_ms.and_then(|(_, it)| {
             let before = i64::try_from(last.at_ms).ok()?.checked_sub(it)?;
             u64::try_from(before).ok()
         });
@@ -88,8 +88,9 @@ impl Seen<'_> {
         let pending = self.untaken_by_qemu();
         let waits = |offered: u32| self.ahead(taken, offered) < pending;
         let chains = self.queue.chains.iter().filter(|it| it.offered.is_some_and(waits));
-        let late =
-            self.looked_ms.map_or(0, |it| u64::try_from(it.saturating_sub_unsigned(last.at_ms)).unwrap_or(0));
+        let late = self
+            .looked_ms
+            .map_or(0, |(_, it)| u64::try_from(it.saturating_sub_unsigned(last.at_ms)).unwrap_or(0));
         let oldest = chains.filter_map(|it| self.ages.get(&it.request?).copied()).max();
         let by_age = oldest.and_then(|it| it.checked_sub(late));
         by_look.max(by_age)
@@ -99,7 +100,7 @@ impl Seen<'_> {
     pub(super) fn answered_for_ms(&self) -> Option<u64> {
         let used = self.last()?.used_idx?;
         let since = self.qemu.iter().find(|it| it.used_idx == Some(used))?.at_ms;
-        u64::try_from(self.looked_ms?.checked_sub_unsigned(since)?).ok()
+        u64::try_from(self.looked_ms?.0.checked_sub_unsigned(since)?).ok()
     }
 
     /// Whether the driver wants an interrupt for the answers that lie there.

@@ -19,7 +19,7 @@ struct Case {
     machine: Machine,
     waits: WaitGraph,
     observed: Observed,
-    looked_ms: Option<i64>,
+    looked_ms: Option<(i64, i64)>,
 }
 
 impl Case {
@@ -62,7 +62,7 @@ impl Case {
             host: Some(HostSide { process_alive: true, window_ms: 1000, ..HostSide::default() }),
             ..Observed::default()
         };
-        let case = Case { machine, waits: WaitGraph::default(), observed, looked_ms: Some(500) };
+        let case = Case { machine, waits: WaitGraph::default(), observed, looked_ms: Some((500, 500)) };
         case.thread('S', "do_sys_poll", 3).qemu([(7, 7, 0), (7, 7, 0)])
     }
 
@@ -207,10 +207,10 @@ fn an_offer_that_qemu_was_to_be_told_of_and_sleeps_through_is_a_lost_kick() {
     assert_eq!(case().debtor(), Debtor::LostKick);
     // By its age alone, when nothing tells the time of the look at memory, or it was later.
     assert_eq!(case().with(|it| it.looked_ms = None).debtor(), Debtor::LostKick);
-    assert_eq!(case().with(|it| it.looked_ms = Some(9_000)).debtor(), Debtor::LostKick);
+    assert_eq!(case().with(|it| it.looked_ms = Some((9_000, 9_000))).debtor(), Debtor::LostKick);
     // It may have come after QEMU was asked.
-    assert!(is_unknown(&Case::healthy().offers(20).with(|it| it.looked_ms = Some(1_100)).debtor()));
-    assert!(is_unknown(&case().with(|it| it.looked_ms = Some(31_000)).debtor()));
+    assert!(is_unknown(&Case::healthy().offers(20).with(|it| it.looked_ms = Some((1_100, 1_100))).debtor()));
+    assert!(is_unknown(&case().with(|it| it.looked_ms = Some((31_000, 31_000))).debtor()));
     // The driver has not sent it.
     assert_eq!(case().with(|it| it.queue().num_added = 1).debtor(), Debtor::Guest);
     // QEMU looks by itself, as an I/O thread that polls.
@@ -224,11 +224,11 @@ fn an_answer_with_an_interrupt_that_nobody_took_is_a_lost_one() {
         let answered = Case::healthy().offers(30_000).qemu([(8, 8, 0), (8, 8, 0)]);
         answered.with(|it| it.queue().used_idx = Some(8))
     };
-    assert_eq!(case().with(|it| it.looked_ms = Some(1_200)).debtor(), Debtor::LostInterrupt);
+    assert_eq!(case().with(|it| it.looked_ms = Some((1_200, 1_200))).debtor(), Debtor::LostInterrupt);
     // Too soon, or at an unknown time.
-    assert!(is_unknown(&case().with(|it| it.looked_ms = Some(100)).debtor()));
+    assert!(is_unknown(&case().with(|it| it.looked_ms = Some((100, 100))).debtor()));
     assert!(is_unknown(&case().with(|it| it.looked_ms = None).debtor()));
-    let late = || case().with(|it| it.looked_ms = Some(1_200));
+    let late = || case().with(|it| it.looked_ms = Some((1_200, 1_200)));
     // The driver polls.
     assert_eq!(late().with(|it| it.queue().used_event = Some(6)).debtor(), Debtor::Guest);
     // A vCPU is deaf, or it is not known whether one is.
@@ -294,4 +294,14 @@ fn buffers_that_wait_for_something_to_happen_are_no_debt() {
 #[test]
 fn a_queue_that_the_driver_gave_up_is_the_guests() {
     assert_eq!(Case::healthy().with(|it| it.queue().broken = true).debtor(), Debtor::Guest);
+}
+
+#[test]
+fn what_a_console_sent_and_takes_back_when_it_sends_again_is_no_debt() {
+    let case = Case::healthy().offers(30_000).qemu([(8, 8, 0), (8, 8, 0)]).with(|it| {
+        let device = &mut it.machine.virtio.as_mut().unwrap()[0];
+        (device.device_id, device.queues[0].name) = (3, "output".into());
+        (device.queues[0].used_idx, it.looked_ms) = (Some(8), Some((2_000, 2_000)));
+    });
+    assert_eq!(case.debtor(), Debtor::Nobody);
 }
