@@ -9,6 +9,7 @@ pub mod guardian;
 pub mod look;
 pub mod node;
 pub mod opener;
+pub mod postmortem;
 pub mod probe;
 pub mod report;
 pub mod spool;

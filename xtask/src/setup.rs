@@ -30,6 +30,7 @@ const NEEDS: &[Need] = &[
     Need { program: "node", package: "nodejs", why: "drives the browser" },
     Need { program: "npm", package: "npm", why: "fetches what drives the browser" },
     Need { program: "gdb", package: "gdb", why: "checks our register reader" },
+    Need { program: "gdb-multiarch", package: "gdb-multiarch", why: "looks into arm64 guests" },
 ];
 
 const TARGETS: &[(&str, &str)] = &[

@@ -11,6 +11,7 @@ mod discover;
 mod doctor;
 mod events;
 mod explain;
+mod gdb;
 mod inspect;
 mod opener;
 mod output;
@@ -112,6 +113,8 @@ subcommands! {
     Report(report),
     /// Read from a core of a guest's memory what its kernel was doing, with no symbols given
     Inspect(inspect),
+    /// Serve a report's minicore, or a core, to gdb
+    Gdb(gdb),
     /// Show what happened
     Events(events),
     /// Show what waits for a controller, and how many went which way
@@ -228,7 +231,8 @@ fn words(error: &anyhow::Error) -> String {
 /// One form of log lines, on stderr. `VMWARD_LOG` says how much, as `tracing`'s filters do.
 fn logs() {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("VMWARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_env("VMWARD_LOG").unwrap_or_else(|_| EnvFilter::new("info,gdbstub=warn"));
     let started = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -102,7 +102,9 @@ fn write_pages(
     let note = loads::Load { virt: 0, phys: 0, len: notes.len() as u64, offset: notes_at as u64 };
     program_header(&mut head, PT_NOTE, &note, 4);
     for load in &list {
-        program_header(&mut head, PT_LOAD, load, PAGE_SIZE);
+        // No alignment, as QEMU and the kernel write: crash takes another for a dump of its elder, netdump,
+        // and does not look for the kernel's offset in it (crash netdump.c, `is_netdump`).
+        program_header(&mut head, PT_LOAD, load, 0);
     }
     if many {
         let mut section = [0; SECTION_HEADER];

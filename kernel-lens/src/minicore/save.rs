@@ -6,7 +6,7 @@ use thiserror::Error;
 use vmward_kernel_facts::Examination;
 
 use super::{Contents, Counts, wanted, windows, write_pages};
-use crate::vmcoreinfo::MAX_TEXT;
+use crate::vmcoreinfo::{MAX_TEXT, VmcoreInfo};
 use crate::{Cpu, Kernel, Opened};
 
 /// How hard zstd tries: a minicore is written while a guest waits to be helped.
@@ -39,8 +39,8 @@ pub enum SaveError {
 /// Writes a minicore of an examination, packed by zstd, in at most `limit` bytes.
 ///
 /// In it are the pages that the examination read, and what a debugger needs beside them: stacks, task
-/// structures, code around live frames, the tree of process ids, the kernel's variables. Where that is too
-/// much the last of these are left out first. Nothing is read but through the examination's own record,
+/// structures, code around live frames, the tree of process ids, then the kernel's variables, its modules and
+/// its tables of memory. Where that is too much the latter are left out first. Nothing is read but through the examination's own record,
 /// which grows by what is added here: nothing may be examined with it afterwards.
 ///
 /// # Errors
@@ -59,8 +59,9 @@ pub fn save(
     let mut unreadable = 0;
     // Each stage is what the record holds then.
     let mut stages = vec![recorder.recorded()];
-    for ranges in [wanted::near(kernel, found, policy), wanted::variables(kernel)] {
-        unreadable += wanted::fetch(kernel, &ranges);
+    let info = text.as_deref().and_then(|it| VmcoreInfo::parse(it).ok());
+    for wanted in [wanted::near(kernel, found, policy), wanted::far(kernel, info.as_ref())] {
+        unreadable += wanted.fetch(kernel);
         stages.push(recorder.recorded());
     }
     let windows = windows::of(opened, found);

@@ -8,6 +8,7 @@ use vmward_kernel_facts::{Examination, Frame, Task};
 use super::Policy;
 use crate::kernel::{is_stack_size, stack_size};
 use crate::unwind::{End, Unwinder};
+use crate::vmcoreinfo::VmcoreInfo;
 use crate::{AddressSpace, Kernel, PAGE_SIZE};
 
 /// Tasks whose stacks are taken whole. Of more there are the pages that their frames were read from.
@@ -20,6 +21,26 @@ const MAX_NODES: usize = 4096;
 const MAX_RANGE: u64 = 64 << 20;
 /// CPUs whose variables are taken.
 const MAX_CPUS: usize = 64;
+/// NUMA nodes at most.
+const MAX_NODES_OF_MEMORY: u64 = 64;
+/// Roots of the table of memory sections at most: those of 57-bit physical addresses.
+const MAX_SECTION_ROOTS: u64 = 1 << 17;
+/// Pages of each kind at most, so that no guest makes the reader large.
+const MAX_NEAR: usize = 12 << 10;
+const MAX_FAR: usize = 8 << 10;
+/// Functions whose code crash reads before it takes a command, and how much of it: whether they keep frame
+/// pointers, how a CPU gets to its interrupt stack, where a task goes on that slept (crash x86_64.c).
+const LOOKED_AT: [(&str, u64); 9] = [
+    ("__schedule", 8 << 10),
+    ("common_interrupt", 2 << 10),
+    ("do_futex", 16),
+    ("vfs_read", 16),
+    ("__x64_sys_fork", 16),
+    ("__x64_sys_open", 16),
+    ("__x64_sys_read", 16),
+    ("sys_open", 16),
+    ("sys_read", 16),
+];
 /// Pages above a user stack pointer.
 const USER_STACK: u64 = 4;
 
@@ -27,6 +48,7 @@ const USER_STACK: u64 = 4;
 pub(super) struct Wanted {
     ranges: Vec<Range<u64>>,
     user: Vec<(u64, Range<u64>)>,
+    max_pages: usize,
 }
 
 /// What shows tasks and their stacks.
@@ -49,12 +71,12 @@ pub(super) fn near(kernel: &Kernel<'_>, found: &Examination, policy: Policy) -> 
     ranges.extend(kernel.modules().iter().filter_map(|it| sized(it.address, size)));
     ranges.extend(process_ids(kernel).unwrap_or_default());
     let user = if policy == Policy::User { user_pages(kernel, found) } else { Vec::new() };
-    Wanted { ranges, user }
+    Wanted { ranges, user, max_pages: MAX_NEAR }
 }
 
-/// The kernel's variables: of the image, and of each CPU. Sections between them are given back after boot and
-/// may be anybody's.
-pub(super) fn variables(kernel: &Kernel<'_>) -> Wanted {
+/// The kernel's variables (of the image, and of each CPU), its modules, and what crash reads before it takes
+/// a command. Sections between those of the image are given back after boot and may be anybody's.
+pub(super) fn far(kernel: &Kernel<'_>, info: Option<&VmcoreInfo>) -> Wanted {
     const SECTIONS: [(&str, &str); 3] =
         [("_sdata", "_edata"), ("__bss_start", "__bss_stop"), ("__start_rodata", "__end_rodata")];
     let section = |(from, to)| Some(kernel.symbol(from)?..kernel.symbol(to)?);
@@ -63,26 +85,57 @@ pub(super) fn variables(kernel: &Kernel<'_>) -> Wanted {
     let len = per_cpu.and_then(|it| it.end.checked_sub(it.start)).unwrap_or(0);
     let bases = kernel.cpus().iter().take(MAX_CPUS).filter_map(|it| kernel.per_cpu("__per_cpu_start", *it));
     ranges.extend(bases.filter_map(|it| sized(it, len)));
-    Wanted { ranges, user: Vec::new() }
+    ranges.extend(LOOKED_AT.iter().filter_map(|(name, len)| sized(kernel.symbol(name)?, *len)));
+    ranges.extend(nodes(kernel).into_iter().chain(sections(kernel, info).unwrap_or_default()));
+    ranges.extend(kernel.modules().iter().flat_map(|it| &it.parts).map(|it| it.range.clone()));
+    Wanted { ranges, user: Vec::new(), max_pages: MAX_FAR }
 }
 
-/// Takes them into the record; says how many pages could not be read.
-pub(super) fn fetch(kernel: &Kernel<'_>, wanted: &Wanted) -> u64 {
-    let recorder = kernel.space.memory();
-    let mut unreadable = 0;
-    for page in wanted.ranges.iter().flat_map(pages) {
-        let Ok(phys) = kernel.space.phys(page) else { continue };
-        unreadable += u64::from(recorder.read(phys, &mut [0]).is_err());
-    }
-    for (root, range) in &wanted.user {
-        let space = AddressSpace::new(recorder, kernel.space.paging().with_root(*root));
-        for page in pages(range) {
-            // What is swapped out is not there.
-            let Ok(phys) = space.phys(page) else { continue };
-            unreadable += u64::from(recorder.read(phys, &mut [0]).is_err());
+/// `struct pglist_data` of each NUMA node, where there is more than the one in the image.
+fn nodes(kernel: &Kernel<'_>) -> Vec<Range<u64>> {
+    let size = kernel.types.size("pglist_data").unwrap_or(0);
+    let Some(table) = kernel.symbol("node_data") else { return Vec::new() };
+    let node = |number: u64| kernel.space.u64(table.checked_add(number * 8)?).ok();
+    (0..MAX_NODES_OF_MEMORY).map_while(|it| sized(node(it)?, size)).collect()
+}
+
+/// The table of memory sections (`mem_section` with `CONFIG_SPARSEMEM_EXTREME`: a table of pages of them,
+/// allocated at boot since v4.15, commit 83e3c48729d9).
+fn sections(kernel: &Kernel<'_>, info: Option<&VmcoreInfo>) -> Option<Vec<Range<u64>>> {
+    let roots = info?.length("mem_section")?.min(MAX_SECTION_ROOTS);
+    let table = kernel.space.u64(kernel.symbol("mem_section")?).ok()?;
+    let mut ranges = vec![sized(table, roots * 8)?];
+    // Sections are numbered from address 0: behind the first roots there is memory of nobody's.
+    let bytes = kernel.space.bytes(table, PAGE_SIZE as usize).ok()?;
+    let words = bytes.chunks_exact(8).filter_map(|it| it.try_into().ok().map(u64::from_le_bytes));
+    ranges.extend(words.filter(|it| *it != 0).filter_map(|it| sized(it, PAGE_SIZE)));
+    Some(ranges)
+}
+
+impl Wanted {
+    /// Takes them into the record, as many as may be; says how many pages could not be read.
+    pub(super) fn fetch(&self, kernel: &Kernel<'_>) -> u64 {
+        let recorder = kernel.space.memory();
+        let (mut unreadable, mut left) = (0, self.max_pages);
+        let mut take = |space: &AddressSpace<'_>, range: &Range<u64>| {
+            for page in pages(range) {
+                if left == 0 {
+                    return;
+                }
+                // What is not mapped is not there: given back, or swapped out.
+                let Ok(phys) = space.phys(page) else { continue };
+                left -= 1;
+                unreadable += u64::from(recorder.read(phys, &mut [0]).is_err());
+            }
+        };
+        for range in &self.ranges {
+            take(&kernel.space, range);
         }
+        for (root, range) in &self.user {
+            take(&AddressSpace::new(recorder, kernel.space.paging().with_root(*root)), range);
+        }
+        unreadable
     }
-    unreadable
 }
 
 fn pages(range: &Range<u64>) -> impl Iterator<Item = u64> + use<> {

@@ -21,6 +21,7 @@ mod layout;
 mod orc_entry;
 mod orc_table;
 mod orc_walk;
+mod saved;
 mod scan;
 mod shared_stacks;
 mod stacks;
@@ -33,6 +34,7 @@ mod x86_regs;
 
 pub use frame::{BadFrame, End, FrameKind, How, Place, RawFrame, Unwound, UserEntry};
 pub use layout::{HookLayout, Layout, MadeCodeLayout, ModuleLayout};
+pub use saved::SavedRegisters;
 pub use user::user_frames;
 
 use arm64::ArmState;

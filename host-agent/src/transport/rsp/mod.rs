@@ -11,4 +11,4 @@ pub mod packet;
 mod tests;
 
 pub use client::{Gdb, RspError, VcpuRegisters};
-pub use layout::Register;
+pub use layout::{Layout, Register};
