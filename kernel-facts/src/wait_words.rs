@@ -1,6 +1,6 @@
 //! What waits and their proofs are called in a sentence.
 
-use crate::{WaitKind, WaitProof};
+use crate::{WaitKind, WaitProof, WaitTarget};
 
 impl WaitKind {
     /// What is waited for, as it stands behind "waits for": `a mutex`.
@@ -75,6 +75,25 @@ impl WaitProof {
     /// Whether the kernel's own data show it: what a mere stack says accuses nobody.
     pub fn is_shown(self) -> bool {
         self != Self::Frames
+    }
+}
+
+impl WaitTarget {
+    /// What it is in a few words, without its address: `disk vdb`. Guest text. `None` where there is no more to
+    /// say than the kind of wait says.
+    pub fn words(&self) -> Option<String> {
+        let cpus = |all: &[u32]| all.iter().take(8).map(u32::to_string).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Disk { name, .. } => Some(format!("disk {name}")),
+            Self::Page { file_system, inode } => Some(format!("inode {inode} of {file_system}")),
+            Self::FileSystem { id, filesystem, .. } => Some(format!("{filesystem} on {id}")),
+            Self::Journal { device, .. } => Some(format!("journal {device}")),
+            Self::GracePeriod { cpus: all, .. } if all.is_empty() => None,
+            Self::GracePeriod { cpus: all, .. } => Some(format!("CPU {}", cpus(all))),
+            Self::Queue { cpus: all } => Some(format!("queue of CPU {}", cpus(all))),
+            Self::Pipe { .. } => None,
+            Self::Files { files, .. } => files.iter().find_map(|it| it.path.clone()),
+        }
     }
 }
 

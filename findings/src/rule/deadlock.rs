@@ -32,7 +32,10 @@ impl Rule for Deadlock {
     fn check(&self, case: &Case) -> Checked {
         let Some(waits) = Waits::of(case) else { return Checked::Unknown(NOT_READ.to_owned()) };
         // The ring that holds up most comes first.
-        let rings = waits.shown.cycles.iter().take(64).map(|it| (waits.behind(it).len(), it));
+        // What the reader of memory did not find again at its second look is no ring.
+        let told =
+            |ring: &&Vec<u32>| waits.all.cycles.iter().any(|it| ring.iter().all(|pid| it.contains(pid)));
+        let rings = waits.shown.cycles.iter().take(64).filter(told).map(|it| (waits.behind(it).len(), it));
         let Some((behind, ring)) = rings.max_by_key(|it| it.0) else { return Checked::No };
         let path = around(&waits, ring);
         let told = path.iter().map(|it| waits.name(*it)).collect::<Vec<_>>().join(", then ");

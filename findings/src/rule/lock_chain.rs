@@ -88,8 +88,12 @@ impl Rule for LockChain {
 /// The root of most waiters, of those that have enough.
 fn root<'w>(waits: &'w Waits<'_>) -> Option<&'w WaitRoot> {
     waits.shown.roots.iter().find(|root| {
-        let is_io = waits.own(root.task).0.is_some_and(WaitKind::is_io);
-        root.waiters.len() >= if is_io { 2 } else { 1 }
+        if !waits.own(root.task).0.is_some_and(WaitKind::is_io) {
+            return !root.waiters.is_empty();
+        }
+        // Whoever waits for a journal's thread waits for the disk as that one does: only locks are a chain.
+        let edges = waits.shown.edges.iter().filter(|it| it.kind.is_lock());
+        edges.filter(|it| root.waiters.binary_search(&it.waiter).is_ok()).take(2).count() == 2
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vmward_kernel_facts::{Task, TaskState, WaitEdge, WaitGraph, WaitKind, wait_kind};
+use vmward_kernel_facts::{Task, TaskState, WaitEdge, WaitGraph, WaitKind, WaitTarget, wait_kind};
 
 use super::age;
 use crate::{Case, Look};
@@ -54,9 +54,10 @@ impl<'a> Waits<'a> {
         let is_shown = |it: &&WaitEdge| {
             it.proof.is_shown() && !it.owners.is_empty() && it.waiting_ns.is_some_and(|ns| ns >= long_ns)
         };
-        // A child that its parent waits for, or a worker that is waited for by who gave it work, is in
-        // nobody's way.
-        let accuses = |it: &&WaitEdge| !it.kind.is_rest() || it.kind == WaitKind::Futex;
+        // A child that its parent waits for, or the other end of a pipe, is in nobody's way. Whoever holds up
+        // a grace period is told by a rule of its own.
+        let accuses =
+            |it: &&WaitEdge| (!it.kind.is_rest() || it.kind == WaitKind::Futex) && it.kind != WaitKind::Rcu;
         let edges = look.waits.edges.iter().take(MAX_EDGES);
         let shown = edges.filter(is_shown).filter(accuses).cloned().collect();
         Some(Waits { shown: WaitGraph::new(shown), all: &look.waits, tasks, long_ns })
@@ -92,6 +93,9 @@ impl<'a> Waits<'a> {
             (None, Some(at)) => text.push_str(&format!(" at {at:#x}")),
             (None, None) => {}
         }
+        if let Some(it) = edge.what.as_ref().and_then(WaitTarget::words) {
+            text.push_str(&format!(", {it},"));
+        }
         if !edge.owners.is_empty() {
             text.push_str(&format!(" held by {}", self.names(&edge.owners)));
         }
@@ -115,7 +119,11 @@ impl<'a> Waits<'a> {
             (Some(TaskState::R), None, _) => "could run and gets no CPU".to_owned(),
             (Some(TaskState::Z | TaskState::X), ..) => "is dead".to_owned(),
             (Some(TaskState::T | TaskState::Traced), ..) => "was stopped".to_owned(),
-            (.., Some(kind)) => format!("waits for {}", kind.words()),
+            (.., Some(kind)) => {
+                let what = self.own(pid).1.and_then(|it| it.what.as_ref()?.words());
+                let what = what.map_or_else(String::new, |it| format!(" ({it})"));
+                format!("waits for {}{what}", kind.words())
+            }
             _ => match (&task.wchan, task.wait_channel()) {
                 (Some(name), _) => format!("sleeps in {name}"),
                 (None, Some(frame)) => format!("sleeps in {}", frame.name()),

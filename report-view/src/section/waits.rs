@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vmward_kernel_facts::{Task, TaskState, WaitEdge, WaitGraph, WaitKind};
+use vmward_kernel_facts::{Task, TaskState, WaitEdge, WaitGraph, WaitKind, WaitTarget};
 
 use super::{age, section as make};
 use crate::chart::{Chart, Lens};
@@ -122,6 +122,9 @@ fn table(waits: &WaitGraph, names: &Names<'_>) -> Vec<Vec<Value>> {
 }
 
 fn object(edge: &WaitEdge) -> String {
+    if let Some(it) = edge.what.as_ref().and_then(WaitTarget::words) {
+        return it.chars().take(60).collect();
+    }
     match (&edge.object_name, edge.object) {
         (Some(name), _) => name.clone(),
         (None, Some(at)) => format!("{at:#x}"),
@@ -260,7 +263,10 @@ impl<'a> Forest<'a> {
     fn row(&self, node: &Node, parent: Option<usize>, ring: &[u32]) -> Waiter {
         match node {
             Node::Thing(words, at) => {
-                let place = at.map_or_else(String::new, |it| format!(" at {it:#x}"));
+                let what =
+                    self.below.get(node).and_then(|it| self.edge_of.get(it.first()?)?.what.as_ref()?.words());
+                let place = what.map(|it| format!(" ({it})"));
+                let place = place.or_else(|| at.map(|it| format!(" at {it:#x}"))).unwrap_or_default();
                 Waiter {
                     name: Text::new(format!("{words}{place}")),
                     note: Text::new(self.behind(words)),
