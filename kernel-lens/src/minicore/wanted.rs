@@ -29,10 +29,14 @@ const MAX_SECTION_ROOTS: u64 = 1 << 17;
 const MAX_NEAR: usize = 12 << 10;
 const MAX_FAR: usize = 8 << 10;
 /// Functions whose code crash reads before it takes a command, and how much of it: whether they keep frame
-/// pointers, how a CPU gets to its interrupt stack, where a task goes on that slept (crash x86_64.c).
-const LOOKED_AT: [(&str, u64); 9] = [
+/// pointers, how a CPU gets to its interrupt stack, where a task goes on that slept, where an idle
+/// task begins (crash x86_64.c).
+const LOOKED_AT: [(&str, u64); 12] = [
     ("__schedule", 8 << 10),
     ("common_interrupt", 2 << 10),
+    ("do_idle", 2 << 10),
+    ("cpu_startup_entry", 16),
+    ("start_secondary", 2 << 10),
     ("do_futex", 16),
     ("vfs_read", 16),
     ("__x64_sys_fork", 16),
