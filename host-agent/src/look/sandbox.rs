@@ -46,6 +46,8 @@ pub enum SandboxError {
 /// # Errors
 /// [`SandboxError`]; the process may then be shut in half and must end.
 pub fn enter() -> Result<(), SandboxError> {
+    // The library looks for the vDSO at the first question for the time, by calls that are not allowed later.
+    let _ = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let failed = |what| move |source| SandboxError::Limit { what, source };
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed("its life to the agent's"))?;
     nix::sys::prctl::set_no_new_privs().map_err(failed("new privileges"))?;
