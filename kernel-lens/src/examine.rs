@@ -98,7 +98,7 @@ pub fn examine_opened(opened: &Opened<'_>, cpus: &[Cpu], options: Options, began
         it.task.wchan = channel.map(|it| it.name.to_owned());
     }
     let ran = running(kernel, &unwinder, cpus, &|cpu| {
-        let it = tasks.iter().find(|it| it.task.running && it.task.cpu == Some(cpu))?;
+        let it = tasks.iter().find(|it| it.task.on_cpu == Some(cpu))?;
         Some(Current { address: it.address, pid: it.task.pid, comm: it.task.comm.clone() })
     });
     let registers = cpus;

@@ -96,7 +96,7 @@ pub fn read_waits(
         graph = WaitGraph::new(graph.edges);
     }
     for root in &mut graph.roots {
-        let task = tasks.by_pid(root.task).map(|it| &it.task).filter(|it| !it.running);
+        let task = tasks.by_pid(root.task).map(|it| &it.task).filter(|it| it.on_cpu.is_none());
         let sleeps = task.filter(|it| it.state != Some(TaskState::R));
         root.still_ns = sleeps.and_then(|it| it.in_state).map(|it| it.ns);
     }
@@ -110,7 +110,7 @@ pub fn read_waits(
 fn edge_of(look: &Look<'_, '_>, task: &KernelTask) -> Option<WaitEdge> {
     let kind = wait_kind(&task.task);
     // Where the stack says nothing, an uninterruptible sleep is still one for something.
-    if task.task.running || (kind.is_none() && !task.task.is_blocked()) {
+    if task.task.on_cpu.is_some() || (kind.is_none() && !task.task.is_blocked()) {
         return None;
     }
     let pid = task.task.pid.filter(|pid| *pid != 0)?;

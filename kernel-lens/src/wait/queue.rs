@@ -5,7 +5,7 @@ use vmward_kernel_facts::{TaskState, WaitEdge, WaitKind, WaitProof, wait_kind};
 use super::Look;
 use super::list::ring;
 use super::rcu;
-use super::sleeper::Sleeper;
+use super::sleeper::{KERNEL, Sleeper};
 
 /// The waiter's entry lies on its own stack: `struct wait_queue_entry` (`include/linux/wait.h`) with the
 /// usual wake functions, in a ring one node of which is the head: the one that has no function to wake by.
@@ -20,7 +20,8 @@ pub(super) fn read(look: &Look<'_, '_>, sleeper: &Sleeper<'_>) -> Option<WaitEdg
     let kind = wait_kind(&sleeper.task.task).or_else(unknown)?;
     let is_entry = |it: &u64| {
         let function = kernel.space.u64(it.wrapping_sub(node).wrapping_add(func)).unwrap_or(0);
-        kernel.symbol_at(function).is_some_and(|(it, _)| it.address == function)
+        // Before v6.15 the per-CPU symbols of x86 begin at 0.
+        function >= KERNEL && kernel.symbol_at(function).is_some_and(|(it, _)| it.address == function)
     };
     for wake in ["autoremove_wake_function", "default_wake_function", "woken_wake_function"] {
         for entry in sleeper.entries(look, "wait_queue_entry", ["func", "private"], wake) {

@@ -70,7 +70,6 @@ fn held_up_by(look: &Look<'_, '_>, rcu: &Rcu) -> Vec<u32> {
 
 /// What runs on some CPUs; an idle one holds nothing up for long.
 fn on_cpus(look: &Look<'_, '_>, cpus: &[u32]) -> Vec<u32> {
-    let runs = look.tasks.iter().filter(|it| it.task.running && it.task.pid != Some(0));
-    let there = runs.filter(|it| it.task.cpu.is_some_and(|cpu| cpus.contains(&cpu)));
-    there.filter_map(|it| it.task.pid).collect()
+    let there = look.tasks.iter().filter(|it| it.task.on_cpu.is_some_and(|cpu| cpus.contains(&cpu)));
+    there.filter_map(|it| it.task.pid).filter(|pid| *pid != 0).collect()
 }

@@ -12,7 +12,7 @@ use crate::task::KernelTask;
 const MAX_WORDS: usize = 768;
 
 /// Kernel addresses of both architectures and all sizes of address spaces begin above this.
-const KERNEL: u64 = 0xff00_0000_0000_0000;
+pub(super) const KERNEL: u64 = 0xff00_0000_0000_0000;
 
 /// Where the saved stack pointer is, and how large a stack.
 pub(super) struct StackLayout {
@@ -43,7 +43,7 @@ pub(super) struct Sleeper<'a> {
 impl<'a> Sleeper<'a> {
     /// `None` for a task whose saved stack pointer is not in its stack: it runs, or it is torn.
     pub(super) fn read(look: &Look<'_, '_>, task: &'a KernelTask) -> Option<Self> {
-        if task.task.running {
+        if task.task.on_cpu.is_some() {
             return None;
         }
         let space = &look.kernel.space;

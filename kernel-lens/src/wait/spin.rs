@@ -9,6 +9,7 @@
 use vmward_kernel_facts::{CpuStack, WaitEdge, WaitKind, WaitProof, WaitTarget, symbol_stem};
 
 use super::Look;
+use super::sleeper::KERNEL;
 use crate::{Cpu, Registers};
 
 /// Functions that spin for a queued spinlock.
@@ -85,8 +86,7 @@ fn is_of(look: &Look<'_, '_>, cpu: &Cpu, number: u32) -> bool {
         Registers::X86_64(it) => look.kernel.per_cpu_offset(number) == Some(it.gs_base),
         Registers::Aarch64(it) => {
             let on_stack = |task: &crate::task::KernelTask| {
-                task.task.running
-                    && task.task.cpu == Some(number)
+                task.task.on_cpu == Some(number)
                     && it.sp.checked_sub(task.stack).is_some_and(|inside| inside < look.stacks.size)
             };
             let interrupt = look.kernel.per_cpu("irq_stack_ptr", number);
@@ -188,7 +188,7 @@ fn tried(look: &Look<'_, '_>, waiter: &Busy<'_>, busy: &[Busy<'_>]) -> Option<(u
 }
 
 fn is_kernel(address: u64) -> bool {
-    address & 3 == 0 && address >= 0xff00_0000_0000_0000
+    address & 3 == 0 && address >= KERNEL
 }
 
 /// Where the nodes are.

@@ -78,12 +78,17 @@ impl Fault for Waits {
         typed.write_all(b"\rsh /modules/waits.sh\r").context("cannot type on the console")?;
         typed.set_nonblocking(true)?;
         let deadline = Instant::now() + PATIENCE;
-        let mut echo = vec![0; 65536];
+        let (mut part, mut shown) = (vec![0; 65536], Vec::new());
         loop {
             // A console that is held and not read stops the guest after some hundred characters, and one that
-            // is let go too soon loses what was typed.
-            while typed.read(&mut echo).is_ok_and(|it| it > 0) {}
-            let text = guest.console_text()?;
+            // is let go too soon loses what was typed. QEMU's own log of it has a character twice where the
+            // reader was slow.
+            while let Ok(len) = typed.read(&mut part)
+                && len > 0
+            {
+                shown.extend_from_slice(&part[..len]);
+            }
+            let text = String::from_utf8_lossy(&shown);
             let lines: Vec<&str> =
                 text.lines().filter_map(|it| Some(it.trim().split_once(MARK)?.1)).collect();
             if text.contains(THERE) {
@@ -95,7 +100,7 @@ impl Fault for Waits {
                 let tail: Vec<&str> = text.lines().rev().take(20).collect();
                 bail!("the truth was not told; the console ends with {tail:#?}");
             }
-            std::thread::sleep(Duration::from_millis(300));
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 }
