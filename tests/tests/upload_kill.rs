@@ -48,6 +48,20 @@ fn settled(ward: &Ward, controller: &Controller) -> Result<()> {
         ensure!(Instant::now() < until, "{it}; not at the controller: {lost:?}");
         std::thread::sleep(Duration::from_millis(50));
     }
+    // A diagnosis that was under way may have put its bundle down since: it is sent as well, a moment later.
+    loop {
+        let missing = not_sent(ward, controller)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "the controller has no report {missing:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Bundles of the host that the controller does not have.
+fn not_sent(ward: &Ward, controller: &Controller) -> Result<Vec<String>> {
+    let mut missing = Vec::new();
     for path in ward.bundles()? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // One that is being written, or was when the agent was killed.
@@ -55,9 +69,11 @@ fn settled(ward: &Ward, controller: &Controller) -> Result<()> {
             continue;
         }
         let incident = name.split('.').next().unwrap_or_default();
-        ensure!(stored::has_report(controller, incident)?, "the controller has no report {name}");
+        if !stored::has_report(controller, incident)? {
+            missing.push(name);
+        }
     }
-    Ok(())
+    Ok(missing)
 }
 
 fn kill_many_times(kills: u32, mut seed: u64) -> Result<()> {
