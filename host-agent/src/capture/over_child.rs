@@ -17,21 +17,16 @@ const LOOK: Duration = Duration::from_secs(5);
 pub struct KnownLayout(Arc<Mutex<Option<(Incarnation, Layout)>>>);
 
 impl KnownLayout {
-    /// The layout in that life.
+    /// The layout in that life. A reboot of the guest moves no memory.
     pub fn get(&self, of: Incarnation) -> Option<Layout> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().filter(|(life, _)| same(*life, of)).map(|(_, layout)| layout.clone())
+        known.as_ref().filter(|(life, _)| life.same_process(&of)).map(|(_, layout)| layout.clone())
     }
 
     /// Keeps it.
     pub fn set(&self, of: Incarnation, layout: Layout) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((of, layout));
     }
-}
-
-/// The same process: a reboot of the guest moves no memory.
-fn same(a: Incarnation, b: Incarnation) -> bool {
-    (a.pid, a.start_ticks) == (b.pid, b.start_ticks)
 }
 
 /// Looks by a child of the pool.
